@@ -28,4 +28,5 @@
 //! configuration holds finished well-known documents (decision record 0001).
 
 pub mod clock;
+pub mod matrix;
 pub mod os;

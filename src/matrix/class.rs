@@ -1,0 +1,409 @@
+//! Endpoint classes: the one table for replay, head timeouts, limits and figures.
+//!
+//! A class says what kind of request this is, never whether it is let through: that is `route`'s. The
+//! table is the only authority on what may be sent again after its bytes went out.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::path::{Segments, same};
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Long polls: `/sync`, sliding sync (MSC4186), `/events`.
+    Sync,
+    /// Writes into rooms: events, state, redactions, typing, receipts, to-device messages.
+    Send,
+    /// `/_matrix/federation`, but for its media.
+    Federation,
+    /// `/_matrix/key`: peers' signing keys.
+    Keys,
+    /// Uploads, downloads and thumbnails, of clients and of peers.
+    Media,
+    /// What hands out or changes credentials, and `/_synapse/client` (single sign-on, password reset).
+    Login,
+    /// Everything else under `/_matrix`.
+    Client,
+    /// Everything that is not Matrix.
+    Other,
+}
+
+impl Class {
+    /// The class of a request for `path`, the raw one without its query.
+    pub fn of(method: &Method, path: &str) -> Self {
+        let path = Segments::of(path);
+        if path.is(0, "_synapse") && path.is(1, "client") {
+            return Self::Login;
+        }
+        if !path.is(0, "_matrix") {
+            return Self::Other;
+        }
+        if path.is(1, "key") {
+            return Self::Keys;
+        }
+        let endpoint = endpoint(&path);
+        if path.is(1, "media") || path.is(endpoint, "media") {
+            return Self::Media;
+        }
+        if path.is(1, "federation") {
+            return Self::Federation;
+        }
+        if is_poll(&path) && matches!(*method, Method::GET | Method::POST | Method::HEAD) {
+            return Self::Sync;
+        }
+        if is_login(&path, endpoint) {
+            return Self::Login;
+        }
+        if is_send(method, &path, endpoint) {
+            return Self::Send;
+        }
+        Self::Client
+    }
+
+    /// Its name in log lines and figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Send => "send",
+            Self::Federation => "federation",
+            Self::Keys => "keys",
+            Self::Media => "media",
+            Self::Login => "login",
+            Self::Client => "client",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Whether a request may be sent again after its bytes went out and no byte of an answer came.
+///
+/// PUT and DELETE of clients are idempotent (RFC 9110 9.2.2; Matrix dedups sends by transaction id). A
+/// one-time token is used up by the first try, so nothing that carries one is repeated.
+pub fn replayable(class: Class, method: &Method, path_and_query: &str) -> bool {
+    let (path, query) = split(path_and_query);
+    let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    match class {
+        Class::Sync => reads || *method == Method::POST,
+        Class::Send | Class::Client => reads || matches!(*method, Method::PUT | Method::DELETE),
+        Class::Federation => reads || *method == Method::PUT,
+        Class::Keys => reads || (*method == Method::POST && Segments::of(path).is(3, "query")),
+        Class::Media | Class::Other => reads,
+        Class::Login => *method == Method::OPTIONS || (reads && is_plain_page(path, query)),
+    }
+}
+
+/// How long an upstream may take until the head of its answer.
+///
+/// A poll has its own `timeout` and a minute more. Joining a large room takes Synapse minutes, and media
+/// waits for a peer that may be slow: what bounds it is that bytes move.
+pub fn head_timeout(class: Class, path_and_query: &str) -> Duration {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let (path, query) = split(path_and_query);
+    match class {
+        // The first sync of an account, and the first of a sliding one, takes Synapse minutes.
+        Class::Sync if !continues(query) => 10 * MINUTE,
+        Class::Sync => MINUTE + poll_timeout(query),
+        Class::Keys => Duration::from_secs(30),
+        Class::Media => 10 * MINUTE,
+        Class::Login => MINUTE,
+        Class::Federation | Class::Client if is_join(path) => 10 * MINUTE,
+        Class::Send | Class::Federation | Class::Client | Class::Other => 3 * MINUTE,
+    }
+}
+
+/// Whether a request uploads media: its size is Synapse's to bound, not the edge's.
+pub fn is_upload(method: &Method, path: &str) -> bool {
+    if !matches!(*method, Method::POST | Method::PUT) || Class::of(method, path) != Class::Media {
+        return false;
+    }
+    // `upload` or `upload/{server}/{id}`, at most after a version and an MSC's namespace.
+    let path = Segments::of(path);
+    path.all().iter().skip(2).take(4).any(|part| same(part, "upload"))
+}
+
+/// Whether the edge's own answers for `path` are Matrix JSON with CORS.
+pub fn is_matrix(path: &str) -> bool {
+    let path = Segments::of(path);
+    path.is(0, "_matrix") || path.is(0, "_synapse") || (path.is(0, ".well-known") && path.is(1, "matrix"))
+}
+
+/// The index of what follows `/_matrix/{api}/{version}`, and an MSC's namespace after `unstable`.
+fn endpoint(path: &Segments<'_>) -> usize {
+    let all = path.all();
+    let mut at = 2;
+    while all.get(at).is_some_and(|part| is_version(part)) {
+        at += 1;
+    }
+    if at > 2 && same(all[at - 1], "unstable") && all.get(at).is_some_and(|part| part.contains('.')) {
+        at += 1;
+    }
+    at
+}
+
+/// `r0`, `v3`, `unstable`, and the `api` of the old `api/v1`.
+fn is_version(part: &str) -> bool {
+    if same(part, "unstable") || same(part, "api") {
+        return true;
+    }
+    let mut bytes = percent_encoding::percent_decode_str(part);
+    let named = matches!(bytes.next(), Some(b'v' | b'r'));
+    named && bytes.clone().next().is_some() && bytes.all(|byte| byte.is_ascii_digit())
+}
+
+/// `/_matrix/**/sync` and `/events`, where `**` holds no name that a user chose.
+fn is_poll(path: &Segments<'_>) -> bool {
+    if !path.ends_with("sync") && !path.ends_with("events") {
+        return false;
+    }
+    let (first, last) = (1, path.all().len() - 1);
+    let between = path.all().get(first..last).unwrap_or_default();
+    let at = endpoint(path);
+    between.is_empty() || (same(between[0], "client") && at >= last)
+}
+
+fn is_login(path: &Segments<'_>, at: usize) -> bool {
+    ["login", "register", "refresh"].iter().any(|word| path.is(at, word))
+        || (path.is(at, "account") && path.is(at + 1, "password"))
+}
+
+fn is_send(method: &Method, path: &Segments<'_>, at: usize) -> bool {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return false;
+    }
+    if path.is(at, "sendToDevice") {
+        return true;
+    }
+    const WRITES: [&str; 6] = ["send", "state", "redact", "typing", "receipt", "read_markers"];
+    path.is(at, "rooms") && WRITES.iter().any(|word| path.is(at + 2, word))
+}
+
+/// Joins and knocks: `join/{room}`, `rooms/{room}/join`, `make_join`, `send_join` and their like.
+fn is_join(path: &str) -> bool {
+    const JOINS: [&str; 6] = ["join", "knock", "make_join", "send_join", "make_knock", "send_knock"];
+    let path = Segments::of(path);
+    let at = endpoint(&path);
+    JOINS.iter().any(|word| path.is(at, word) || (path.is(at, "rooms") && path.is(at + 2, word)))
+}
+
+/// A page or question whose repeat can't use up anything: no callback, and only harmless query names.
+fn is_plain_page(path: &str, query: &str) -> bool {
+    const ONCE: [&str; 7] =
+        ["callback", "authn_response", "submit_token", "sso_register", "ticket", "refresh", "token"];
+    const HARMLESS: [&str; 5] = ["redirectUrl", "username", "action", "kind", "org.matrix.msc3824.action"];
+    let path = Segments::of(path);
+    let once = ONCE.iter().any(|word| path.has(1, word));
+    let harmless = |pair: &str| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        name.is_empty() || HARMLESS.iter().any(|word| same(name, word))
+    };
+    !once && query.split('&').all(harmless)
+}
+
+/// Whether a poll goes on from where an earlier one ended.
+fn continues(query: &str) -> bool {
+    // `since` of /sync, `pos` of sliding sync, `from` of /events.
+    let mut names = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    names.any(|name| ["since", "pos", "from"].iter().any(|word| same(name, word)))
+}
+
+/// A poll's own `timeout` in milliseconds; at most an hour, so that no client holds a place for ever.
+fn poll_timeout(query: &str) -> Duration {
+    const MOST: u64 = 3_600_000;
+    let value = query.split('&').find_map(|pair| match pair.split_once('=') {
+        Some((name, value)) if same(name, "timeout") => Some(value),
+        _ => None,
+    });
+    let digits = value.unwrap_or("0");
+    let known = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // Digits that overflow mean a very long poll; what is no number means Synapse's default of 0.
+    let millis = if known { digits.parse().unwrap_or(MOST) } else { 0 };
+    Duration::from_millis(millis.min(MOST))
+}
+
+fn split(path_and_query: &str) -> (&str, &str) {
+    path_and_query.split_once('?').unwrap_or((path_and_query, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_endpoint_has_its_class() {
+        use Class::*;
+        let table = [
+            ("GET", "/_matrix/client/v3/sync", Sync),
+            ("GET", "/_matrix/client/r0/sync", Sync),
+            ("GET", "/_matrix/client/api/v1/events", Sync),
+            ("GET", "/_matrix/sync", Sync),
+            ("POST", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync", Sync),
+            ("POST", "/_matrix/client/v4/sync", Sync),
+            ("GET", "/_matrix/client/v3/s%79nc", Sync),
+            ("PUT", "/_matrix/client/v3/sync", Client),
+            ("POST", "/_matrix/client/v3/join/sync", Client),
+            ("GET", "/_matrix/client/v3/rooms/!a:b/context/sync", Client),
+            ("GET", "/_matrix/client/v3/profile/@a:b/events", Client),
+            ("PUT", "/_matrix/client/v3/rooms/!a:b/send/m.room.message/sync", Send),
+            ("PUT", "/_matrix/client/v3/rooms/!a:b/send/m.room.message/t1", Send),
+            ("PUT", "/_matrix/client/v3/rooms/%21a%3Ab/send/m.room.message/t1", Send),
+            ("PUT", "/_matrix/client/v3/rooms/!a:b/state/m.room.name/", Send),
+            ("PUT", "/_matrix/client/v3/rooms/!a:b/redact/$e/t1", Send),
+            ("PUT", "/_matrix/client/v3/rooms/!a:b/typing/@a:b", Send),
+            ("POST", "/_matrix/client/v3/rooms/!a:b/receipt/m.read/$e", Send),
+            ("PUT", "/_matrix/client/v3/sendToDevice/m.room.encrypted/1", Send),
+            ("GET", "/_matrix/client/v3/rooms/!a:b/state", Client),
+            ("PUT", "/_matrix/federation/v1/send/123", Federation),
+            ("GET", "/_matrix/federation/v1/event/$e", Federation),
+            ("GET", "/_matrix/federation/v1/media/download/x", Media),
+            ("GET", "/_matrix/key/v2/server", Keys),
+            ("POST", "/_matrix/key/v2/query", Keys),
+            ("POST", "/_matrix/media/v3/upload", Media),
+            ("GET", "/_matrix/client/v1/media/download/a/b", Media),
+            ("GET", "/_matrix/client/unstable/org.matrix.msc3916/media/download/a/b", Media),
+            ("GET", "/_matrix/client/v3/rooms/!a:b/media", Client),
+            ("POST", "/_matrix/client/v3/login", Login),
+            ("GET", "/_matrix/client/v3/login/sso/redirect/oidc", Login),
+            ("POST", "/_matrix/client/v3/register", Login),
+            ("POST", "/_matrix/client/v3/refresh", Login),
+            ("POST", "/_matrix/client/v3/account/password/email/requestToken", Login),
+            ("POST", "/_matrix/client/v3/account/deactivate", Client),
+            ("GET", "/_synapse/client/oidc/callback", Login),
+            ("GET", "/_synapse/admin/v2/users", Other),
+            ("GET", "/_matrix/client/versions", Client),
+            ("GET", "/_matrix/new/thing", Client),
+            ("GET", "/_matrix", Client),
+            ("GET", "/_matrixes/sync", Other),
+            ("GET", "/sync", Other),
+            ("GET", "/.well-known/matrix/server", Other),
+            ("OPTIONS", "*", Other),
+            ("GET", "", Other),
+        ];
+        for (method, path, class) in table {
+            let method = method.parse().expect("a method");
+            assert_eq!(Class::of(&method, path), class, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_table_names_is_sent_again() {
+        let table = [
+            ("GET", "/_matrix/client/v3/sync?timeout=30000", true),
+            ("POST", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync?pos=1", true),
+            ("PUT", "/_matrix/client/v3/rooms/!a:b/send/m.room.message/t1", true),
+            ("DELETE", "/_matrix/client/v3/rooms/!a:b/send/m.room.message/t1", true),
+            ("POST", "/_matrix/client/v3/rooms/!a:b/receipt/m.read/$e", false),
+            ("PUT", "/_matrix/federation/v1/send/123", true),
+            ("POST", "/_matrix/federation/v1/get_missing_events/!a:b", false),
+            ("DELETE", "/_matrix/federation/v1/x", false),
+            ("GET", "/_matrix/key/v2/server", true),
+            ("POST", "/_matrix/key/v2/query", true),
+            ("POST", "/_matrix/key/v2/other", false),
+            ("GET", "/_matrix/media/v3/download/a/b", true),
+            ("POST", "/_matrix/media/v3/upload", false),
+            ("PUT", "/_matrix/media/v3/upload/a/b", false),
+            ("GET", "/_matrix/client/v3/login", true),
+            ("GET", "/_matrix/client/v3/login/sso/redirect?redirectUrl=https%3A%2F%2Fx", true),
+            ("GET", "/_matrix/client/v3/register/available?username=a", true),
+            ("POST", "/_matrix/client/v3/login", false),
+            ("POST", "/_matrix/client/v3/refresh", false),
+            ("GET", "/_matrix/client/r0/login/cas/ticket?ticket=x", false),
+            ("GET", "/_synapse/client/oidc/callback?code=a&state=b", false),
+            ("GET", "/_synapse/client/oidc/c%61llback", false),
+            ("GET", "/_synapse/client/pick_idp?loginToken=x", false),
+            ("GET", "/_synapse/client/password_reset/email/submit_token", false),
+            ("OPTIONS", "/_matrix/client/v3/login", true),
+            ("GET", "/_matrix/client/versions", true),
+            ("PUT", "/_matrix/client/v3/profile/@a:b/displayname", true),
+            ("DELETE", "/_matrix/client/v3/devices/a", true),
+            ("POST", "/_matrix/client/v3/createRoom", false),
+            ("PATCH", "/_matrix/client/v3/x", false),
+            ("GET", "/anything", true),
+            ("PUT", "/anything", false),
+        ];
+        for (method, target, again) in table {
+            let method: Method = method.parse().expect("a method");
+            let class = Class::of(&method, split(target).0);
+            assert_eq!(replayable(class, &method, target), again, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn head_timeouts_follow_the_table() {
+        let table = [
+            ("GET", "/_matrix/client/v3/sync", 600),
+            ("GET", "/_matrix/client/v3/sync?timeout=30000", 600),
+            ("GET", "/_matrix/client/v3/sync?since=a", 60),
+            ("GET", "/_matrix/client/v3/sync?since=a&timeout=30000", 90),
+            ("GET", "/_matrix/client/v3/sync?sinc%65=a&tim%65out=30000", 90),
+            ("GET", "/_matrix/client/v3/sync?since=a&timeout=99999999999999999999", 3660),
+            ("GET", "/_matrix/client/v3/sync?since=a&timeout=-1", 60),
+            ("GET", "/_matrix/client/v3/sync?since=a&timeout=", 60),
+            ("POST", "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync?pos=5&timeout=20000", 80),
+            ("GET", "/_matrix/client/v3/events?from=s1&timeout=20000", 80),
+            ("PUT", "/_matrix/client/v3/rooms/!a:b/send/m/t", 180),
+            ("PUT", "/_matrix/federation/v1/send/1", 180),
+            ("PUT", "/_matrix/federation/v2/send_join/!a:b/$e", 600),
+            ("GET", "/_matrix/federation/v1/make_join/!a:b/@u:c", 600),
+            ("POST", "/_matrix/client/v3/join/!a:b", 600),
+            ("POST", "/_matrix/client/v3/rooms/!a:b/join", 600),
+            ("GET", "/_matrix/key/v2/server", 30),
+            ("GET", "/_matrix/media/v3/download/a/b", 600),
+            ("POST", "/_matrix/client/v3/login", 60),
+            ("POST", "/_matrix/client/v3/createRoom", 180),
+            ("GET", "/x", 180),
+        ];
+        for (method, target, seconds) in table {
+            let method: Method = method.parse().expect("a method");
+            let class = Class::of(&method, split(target).0);
+            assert_eq!(head_timeout(class, target), Duration::from_secs(seconds), "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn uploads_are_told_from_other_media() {
+        assert!(is_upload(&Method::POST, "/_matrix/media/v3/upload"));
+        assert!(is_upload(&Method::PUT, "/_matrix/media/v3/upload/example.com/abc"));
+        assert!(is_upload(&Method::PUT, "/_matrix/media/unstable/fi.mau.msc2246/upload/a/b"));
+        assert!(!is_upload(&Method::GET, "/_matrix/media/v3/upload"));
+        assert!(!is_upload(&Method::POST, "/_matrix/media/v1/create"));
+        assert!(!is_upload(&Method::POST, "/upload"));
+    }
+
+    #[test]
+    fn matrix_paths_end_at_segment_edges() {
+        for path in
+            ["/_matrix", "/_matrix/x", "/_synapse/admin", "/.well-known/matrix/client", "/%5Fmatrix/x"]
+        {
+            assert!(is_matrix(path), "{path}");
+        }
+        for path in ["/", "", "*", "/_matrixx", "/.well-known/other", "/x/_matrix"] {
+            assert!(!is_matrix(path), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_has_a_class(path in ".{0,60}", base in 0..4usize, method in "[A-Z]{1,8}") {
+            let target = ["", "/_matrix/client/v3/", "/_matrix/", "/_synapse/client/"][base].to_owned() + &path;
+            let method: Method = method.parse().expect("a method");
+            let class = Class::of(&method, split(&target).0);
+            let _ = (replayable(class, &method, &target), is_upload(&method, &target), is_matrix(&target));
+            prop_assert!(head_timeout(class, &target) <= Duration::from_secs(3660));
+        }
+
+        #[test]
+        fn encoding_a_path_keeps_its_class(hidden in proptest::collection::vec(any::<bool>(), 40)) {
+            for path in ["/_matrix/client/v3/sync", "/_matrix/key/v2/server", "/_matrix/media/v3/upload"] {
+                let encoded: String = path.chars().zip(&hidden).map(|(char, hide)| match (char, hide) {
+                    ('a'..='z' | '_', true) => format!("%{:02x}", u32::from(char)),
+                    _ => char.to_string(),
+                }).collect();
+                prop_assert_eq!(Class::of(&Method::GET, &encoded), Class::of(&Method::GET, path));
+            }
+        }
+    }
+}

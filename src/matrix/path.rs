@@ -1,0 +1,81 @@
+//! The segments of a request path, compared through percent-encoding.
+//!
+//! For classification only: what may be reached is decided by `route`, which normalises the whole path.
+
+/// How many segments are looked at; what decides a class stands in the first ones.
+const DEPTH: usize = 12;
+
+/// The non-empty segments of a raw path, without allocation.
+pub(crate) struct Segments<'a> {
+    parts: [&'a str; DEPTH],
+    len: usize,
+    last: &'a str,
+    /// Bit n: part n has a percent sign, so a look at its bytes is not enough.
+    encoded: u16,
+}
+
+impl<'a> Segments<'a> {
+    /// Splits `path`, which has no query.
+    pub(crate) fn of(path: &'a str) -> Self {
+        let mut all = Self { parts: [""; DEPTH], len: 0, last: "", encoded: 0 };
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            if all.len < DEPTH {
+                all.parts[all.len] = part;
+                all.encoded |= u16::from(part.contains('%')) << all.len;
+                all.len += 1;
+            }
+            all.last = part;
+        }
+        all
+    }
+
+    /// The segments that are kept, in order.
+    pub(crate) fn all(&self) -> &[&'a str] {
+        &self.parts[..self.len]
+    }
+
+    /// Whether segment `at` is `word`.
+    pub(crate) fn is(&self, at: usize, word: &str) -> bool {
+        let Some(part) = self.all().get(at) else { return false };
+        *part == word || (self.encoded & (1 << at) != 0 && same(part, word))
+    }
+
+    /// Whether any segment from `from` on is `word`.
+    pub(crate) fn has(&self, from: usize, word: &str) -> bool {
+        (from..self.len).any(|at| self.is(at, word))
+    }
+
+    /// Whether the last segment is `word`.
+    pub(crate) fn ends_with(&self, word: &str) -> bool {
+        same(self.last, word)
+    }
+}
+
+/// Whether `raw` is `word`, each byte of it written as itself or percent-encoded.
+pub(crate) fn same(raw: &str, word: &str) -> bool {
+    if raw.len() == word.len() {
+        return raw == word;
+    }
+    raw.contains('%') && percent_encoding::percent_decode_str(raw).eq(word.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_compared_through_encoding() {
+        let path = Segments::of("/_matrix//client/%763/s%79nc");
+        assert!(path.is(0, "_matrix") && path.is(1, "client") && path.is(2, "v3"));
+        assert!(path.ends_with("sync") && path.has(1, "sync") && !path.has(4, "sync"));
+        assert!(!same("%zzync", "sync") && !same("sync%", "sync") && !same("syn", "sync"));
+    }
+
+    #[test]
+    fn depth_is_bounded_and_the_last_segment_is_kept() {
+        let deep = "/a".repeat(100) + "/end";
+        let path = Segments::of(&deep);
+        assert_eq!(path.all().len(), DEPTH);
+        assert!(path.ends_with("end"));
+    }
+}
