@@ -28,5 +28,6 @@
 //! configuration holds finished well-known documents (decision record 0001).
 
 pub mod clock;
+pub mod config;
 pub mod matrix;
 pub mod os;

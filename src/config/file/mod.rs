@@ -1,0 +1,60 @@
+//! The mirror: what a user writes, key by key, as serde types.
+//!
+//! Doc comments of fields are the descriptions of `porchd schema`. Each value is checked alone when it
+//! is read; what values mean together is checked in `resolve`.
+
+pub mod basics;
+pub mod listener;
+pub mod matrix;
+pub mod named;
+pub mod route;
+pub mod site;
+pub mod upstream;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::decode::At;
+use crate::config::file::basics::{AcceptMode, Drain, Limits, Log, Threads};
+use crate::config::file::listener::{Listener, Tls};
+use crate::config::file::matrix::Homeservers;
+use crate::config::file::named::Named;
+use crate::config::file::site::Site;
+use crate::config::file::upstream::Upstream;
+use crate::config::scalar::address::Net;
+
+/// The configuration of porchd.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a map of keys such as `matrix` and `sites`")]
+#[schemars(title = "porchd.yaml")]
+pub struct File {
+    /// The homeserver behind this edge: one map, or a list of maps for several. It makes listeners, an
+    /// upstream and sites, which the other sections may refine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<Homeservers>,
+    /// How many threads serve requests: `auto` (one for each core) or a number.
+    pub threads: Threads,
+    /// How connections reach the threads. `per-thread`: a socket for each thread, balanced by the kernel
+    /// (SO_REUSEPORT); `single`: one loop that deals them out; `auto`: per-thread on Linux, else single.
+    pub accept: AcceptMode,
+    /// The addresses that porchd listens on, by name. Without any, there are `https` on 443 and `http` on
+    /// 80 on all addresses, and `federation` on 8448 when `matrix` is there.
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    pub listeners: Named<Listener>,
+    /// Certificates and TLS settings of all TLS listeners.
+    pub tls: Tls,
+    /// Named groups of backends.
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    pub upstreams: Named<Upstream>,
+    /// What is served under which hosts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<At<Site>>,
+    /// Bounds on what one client may use.
+    pub limits: Limits,
+    /// Proxies in front of porchd (addresses or networks) whose X-Forwarded-For is believed.
+    pub trusted_proxies: Vec<At<Net>>,
+    /// How long a stop and a reload wait for what is in flight.
+    pub drain: Drain,
+    /// Where log lines go.
+    pub log: Log,
+}
