@@ -31,3 +31,4 @@ pub mod clock;
 pub mod config;
 pub mod matrix;
 pub mod os;
+pub mod telemetry;
