@@ -31,4 +31,5 @@ pub mod clock;
 pub mod config;
 pub mod matrix;
 pub mod os;
+pub mod route;
 pub mod telemetry;
