@@ -32,5 +32,6 @@ pub mod config;
 pub mod http;
 pub mod matrix;
 pub mod os;
+pub mod provision;
 pub mod route;
 pub mod telemetry;
