@@ -35,3 +35,4 @@ pub mod os;
 pub mod provision;
 pub mod route;
 pub mod telemetry;
+pub mod tls;
