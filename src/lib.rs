@@ -36,3 +36,4 @@ pub mod provision;
 pub mod route;
 pub mod telemetry;
 pub mod tls;
+pub mod upstream;

@@ -1,0 +1,43 @@
+//! The way to the backends: our own HTTP/1.1 client, its pools, probes, the choice of a backend and the
+//! rules of what is sent again.
+//!
+//! Inside the floor, top reads down ("P" is pure):
+//!
+//! ```text
+//! prober.rs    on the control thread: asks backends (probe.rs), resolves names (resolve.rs), publishes both
+//! pool.rs      on each serving thread: `Pools::send`, the connections kept for reuse
+//! answer.rs    `AnswerBody`: the rest of an exchange, as a body
+//! lane.rs      the connections kept to one backend
+//! exchange.rs  one request and its answer on one connection, both driven by one task
+//! upload.rs    the half that writes; download.rs: the half that reads
+//! dial.rs      opens connections: TCP, unix sockets, TLS
+//! group.rs     the shared part: one `Group` per configured upstream; backend.rs: its backends
+//! retry.rs (P) select.rs (P) health.rs (P) codec/ (P)
+//! ```
+//!
+//! It does not know what a request is for: classes, header rules and replies are their callers'.
+
+pub mod answer;
+pub mod backend;
+pub mod codec;
+pub mod dial;
+pub mod download;
+pub mod error;
+pub mod exchange;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod group;
+pub mod health;
+pub mod lane;
+pub mod pool;
+pub mod probe;
+pub mod prober;
+pub mod replay;
+pub mod resolve;
+pub mod retry;
+pub mod scratch;
+pub mod select;
+pub mod stream;
+pub mod timer;
+pub mod tls;
+pub mod upload;
