@@ -34,6 +34,7 @@ pub mod matrix;
 pub mod os;
 pub mod provision;
 pub mod route;
+pub mod snapshot;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
