@@ -29,6 +29,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod handler;
 pub mod http;
 pub mod matrix;
 pub mod os;
