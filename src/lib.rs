@@ -35,6 +35,7 @@ pub mod matrix;
 pub mod os;
 pub mod provision;
 pub mod route;
+pub mod serve;
 pub mod snapshot;
 pub mod telemetry;
 pub mod tls;

@@ -1,0 +1,15 @@
+//! From a connection to answered requests.
+//!
+//! `connection` takes what the listener hands over; the fronts adapt hyper; `request` is the life of a
+//! request and sees requests and bodies, never hyper's connection types.
+
+pub mod connection;
+mod front;
+mod lines;
+mod linger;
+mod outgoing;
+mod pieces;
+mod progress;
+mod request;
+mod watched;
+pub mod worker;

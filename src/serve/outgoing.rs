@@ -1,0 +1,112 @@
+//! An answer's body on its way out: it counts bytes, tells `Progress`, and writes the access line.
+//!
+//! The line is written when the body ends or is dropped: only then is it known what was sent.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+
+use crate::handler::body::{Body, BodyError};
+use crate::serve::lines::Line;
+use crate::serve::progress::Progress;
+use crate::serve::worker::Worker;
+
+/// A request in flight on a connection; its drop is the request's end.
+pub(super) struct InFlight {
+    pub(super) worker: Rc<Worker>,
+    pub(super) progress: Rc<Progress>,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.progress.end(self.worker.now());
+    }
+}
+
+/// The body that the front sends.
+pub(super) struct Outgoing {
+    body: Body,
+    in_flight: InFlight,
+    // Boxed: it is there only while an access log is kept.
+    line: Option<Box<Line>>,
+    offered: bool,
+    broken: Option<BodyError>,
+}
+
+impl Outgoing {
+    pub(super) fn new(body: Body, in_flight: InFlight, line: Option<Box<Line>>) -> Self {
+        Self { body, in_flight, line, offered: false, broken: None }
+    }
+
+    fn taken(&mut self) {
+        if std::mem::take(&mut self.offered) {
+            self.in_flight.progress.taken(self.in_flight.worker.now());
+            self.in_flight.worker.pieces.taken();
+        }
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let piece = self.in_flight.worker.pieces.size();
+        if self.in_flight.progress.hold_back(piece) {
+            return Poll::Pending;
+        }
+        self.taken();
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        self.body.set_piece(piece);
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                if let Some(line) = &mut self.line {
+                    line.sent(bytes as u64);
+                }
+                self.offered = true;
+                self.in_flight.progress.offered(bytes);
+                self.in_flight.worker.pieces.offered();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(line) = &mut self.line {
+                    line.cut_short(&error);
+                }
+                // hyper throws away what it has not written yet when a body fails: what came before the
+                // break is let out first.
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            other => other,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.taken();
+        if self.body.is_end_stream()
+            && let Some(line) = &mut self.line
+        {
+            line.whole();
+        }
+    }
+}

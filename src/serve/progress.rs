@@ -1,0 +1,453 @@
+//! What one connection is doing, and when that has lasted too long.
+//!
+//! The connection's task writes it; the worker's tick reads it once a second and gives orders. So a
+//! connection needs no timer of its own: ten thousand idle ones cost a walk over a list. `overdue` is
+//! pure.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::config::model::Limits;
+use crate::http::scan::Flags;
+use crate::http::watch::{self, Watch};
+
+/// How old an HTTP/2 connection may get before its client is asked to open a new one.
+const H2_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// How long an HTTP/2 client may keep a connection open after it was told to go.
+const H2_GOODBYE: Duration = Duration::from_secs(10);
+/// An HTTP/2 client may leave a stream's window shut (a paused video does) as long as something moves on
+/// its connection; after so many times `body_progress` without any, it is gone.
+const H2_WINDOW_PATIENCE: u32 = 4;
+/// How long an HTTP/1 connection may idle before it gives up the buffers of its last request.
+const REST_AFTER: Duration = Duration::from_secs(2);
+
+/// Where a connection stands between its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No request is in flight since then.
+    Idle(Instant),
+    /// A head has begun and is not complete since then (HTTP/1 only).
+    Head(Instant),
+    /// At least one request is in flight.
+    Busy,
+    /// It became a tunnel, which has rules of its own.
+    Tunnel,
+}
+
+/// What the worker wants of a connection, from least to most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Order {
+    /// Go on.
+    Serve,
+    /// Answer what comes, but say `Connection: close` or GOAWAY; an idle HTTP/1 connection stays open.
+    Retire,
+    /// As `Retire`, and close as soon as nothing is in flight.
+    Finish,
+    /// Close now.
+    Close,
+}
+
+/// The state of one connection, shared by its task, its requests and the worker's tick.
+pub(super) struct Progress {
+    pub(super) listener: Arc<str>,
+    h2: bool,
+    opened: Instant,
+    phase: Cell<Phase>,
+    in_flight: Cell<u32>,
+    stalled: Cell<Option<Instant>>,
+    held_back: Cell<bool>,
+    unwritten: Cell<usize>,
+    offered: Cell<u32>,
+    moved: Cell<Instant>,
+    order: Cell<Order>,
+    told_to_go: Cell<Option<Instant>>,
+    close_after: Cell<bool>,
+    watch: RefCell<Watch>,
+    begun: Cell<u64>,
+    tired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Progress {
+    pub(super) fn new(listener: Arc<str>, h2: bool, now: Instant) -> Self {
+        Self {
+            listener,
+            h2,
+            opened: now,
+            phase: Cell::new(Phase::Idle(now)),
+            in_flight: Cell::new(0),
+            stalled: Cell::new(None),
+            held_back: Cell::new(false),
+            unwritten: Cell::new(0),
+            offered: Cell::new(0),
+            moved: Cell::new(now),
+            order: Cell::new(Order::Serve),
+            told_to_go: Cell::new(None),
+            close_after: Cell::new(false),
+            watch: RefCell::new(Watch::new()),
+            begun: Cell::new(0),
+            tired: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Bytes came from the client. What hyper hides of an HTTP/1 head is seen here, and with the first
+    /// byte of a head its clock starts.
+    pub(super) fn received(&self, bytes: &[u8], now: Instant) {
+        if self.h2 {
+            return;
+        }
+        let mut watch = self.watch.borrow_mut();
+        watch.feed(bytes);
+        if let (Phase::Idle(_), watch::Phase::Head) = (self.phase.get(), watch.phase()) {
+            self.phase.set(Phase::Head(now));
+        }
+    }
+
+    /// A write is waiting for the client, or no longer.
+    pub(super) fn writing(&self, waits: bool, now: impl FnOnce() -> Instant) {
+        match (waits, self.stalled.get()) {
+            (true, None) => self.stalled.set(Some(now())),
+            (false, Some(_)) => {
+                self.stalled.set(None);
+                self.let_go();
+            }
+            _ => {}
+        }
+    }
+
+    /// So many bytes were written to the client's connection.
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.unwritten.set(self.unwritten.get().saturating_sub(bytes));
+        if self.stalled.get().is_none() {
+            self.let_go();
+        }
+    }
+
+    /// Whether the next piece of an HTTP/1 answer has to wait: the client has not taken what it was sent,
+    /// or `most` bytes were not even tried yet. hyper would go on to fill its buffer. The connection is
+    /// woken when it may go on.
+    pub(super) fn hold_back(&self, most: usize) -> bool {
+        let full = !self.h2 && (self.stalled.get().is_some() || self.unwritten.get() >= most);
+        self.held_back.set(full);
+        full
+    }
+
+    fn let_go(&self) {
+        if self.held_back.take() {
+            self.wake();
+        }
+    }
+
+    /// A piece of an answer was given to the front, which asks for the next one when the client took it.
+    pub(super) fn offered(&self, bytes: usize) {
+        self.offered.set(self.offered.get() + 1);
+        self.unwritten.set(self.unwritten.get() + bytes);
+    }
+
+    /// The piece offered before was taken.
+    pub(super) fn taken(&self, now: Instant) {
+        self.offered.set(self.offered.get().saturating_sub(1));
+        self.moved.set(now);
+    }
+
+    /// A request begins; what was wrong with its head that hyper hides.
+    pub(super) fn begin(&self) -> Flags {
+        self.rouse();
+        self.unwritten.set(0);
+        self.phase.set(Phase::Busy);
+        self.in_flight.set(self.in_flight.get() + 1);
+        let nth = self.begun.replace(self.begun.get() + 1);
+        self.watch.borrow().flags(nth)
+    }
+
+    /// A request and its answer are over.
+    pub(super) fn end(&self, now: Instant) {
+        self.moved.set(now);
+        let left = self.in_flight.get().saturating_sub(1);
+        self.in_flight.set(left);
+        if left == 0 && self.phase.get() != Phase::Tunnel {
+            let next_began = self.watch.borrow().phase() == watch::Phase::Head;
+            self.phase.set(if next_began { Phase::Head(now) } else { Phase::Idle(now) });
+            if self.order.get() >= Order::Finish {
+                self.wake();
+            }
+        }
+    }
+
+    /// Whether an HTTP/1 client has sent a whole head that no request was made of yet, or something
+    /// that is none.
+    pub(super) fn head_came(&self) -> bool {
+        let watch = self.watch.borrow();
+        watch.heads() > self.begun.get() || !matches!(watch.phase(), watch::Phase::Idle | watch::Phase::Head)
+    }
+
+    /// Wakes a connection that has idled for a while, once, so that it rests.
+    pub(super) fn tire(&self, now: Instant) {
+        if let Phase::Idle(since) = self.phase.get()
+            && !self.h2
+            && now.saturating_duration_since(since) >= REST_AFTER
+            && !self.tired.replace(true)
+        {
+            self.wake();
+        }
+    }
+
+    /// The connection gets to work again.
+    pub(super) fn rouse(&self) {
+        self.tired.set(false);
+    }
+
+    /// Whether the connection has idled for a while: nothing is on its way in either direction.
+    pub(super) fn may_rest(&self) -> bool {
+        self.tired.get()
+            && matches!(self.phase.get(), Phase::Idle(_))
+            && self.watch.borrow().phase() == watch::Phase::Idle
+            && self.stalled.get().is_none()
+    }
+
+    /// The connection became a tunnel.
+    pub(super) fn tunnelled(&self) {
+        self.watch.borrow_mut().stop();
+        self.phase.set(Phase::Tunnel);
+    }
+
+    /// Nothing more is read as a request after the one in flight.
+    pub(super) fn close_after(&self) {
+        self.close_after.set(true);
+    }
+
+    /// Whether answers must say `Connection: close`.
+    pub(super) fn must_close(&self) -> bool {
+        self.close_after.get() || self.order.get() >= Order::Retire
+    }
+
+    /// Gives an order, unless a stronger one stands, and wakes the connection for it.
+    pub(super) fn command(&self, order: Order) {
+        if order > self.order.get() {
+            self.order.set(order);
+            self.wake();
+        }
+    }
+
+    /// The order in force.
+    pub(super) fn order(&self) -> Order {
+        self.order.get()
+    }
+
+    /// Whether no request is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.get() == 0 && self.phase.get() != Phase::Tunnel
+    }
+
+    /// Whether the client is still sending something that nobody reads any more.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.order.get() < Order::Close && self.watch.borrow().phase() != watch::Phase::Idle
+    }
+
+    /// Whether GOAWAY is to be sent now: once a connection.
+    pub(super) fn say_goodbye(&self, now: Instant) -> bool {
+        let first = self.told_to_go.get().is_none();
+        if first {
+            self.told_to_go.set(Some(now));
+        }
+        first
+    }
+
+    /// Keeps the task's waker for orders.
+    pub(super) fn watch(&self, waker: &Waker) {
+        let mut kept = self.waker.borrow_mut();
+        match &mut *kept {
+            Some(old) => old.clone_from(waker),
+            None => *kept = Some(waker.clone()),
+        }
+    }
+
+    /// Ready once the connection is to be closed; for what goes on after hyper has let go of it.
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watch(cx.waker());
+        if self.order.get() == Order::Close { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The order that time alone gives at `now`, if any.
+    pub(super) fn overdue(&self, limits: &Limits, now: Instant) -> Option<Order> {
+        let passed = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
+        if self.stalled.get().is_some_and(|since| passed(since, limits.body_progress)) {
+            return Some(Order::Close);
+        }
+        if self.offered.get() > 0 && passed(self.moved.get(), limits.body_progress * H2_WINDOW_PATIENCE) {
+            return Some(Order::Close);
+        }
+        if self.told_to_go.get().is_some_and(|at| passed(at, H2_GOODBYE)) && self.is_idle() {
+            return Some(Order::Close);
+        }
+        match self.phase.get() {
+            Phase::Head(since) if passed(since, limits.request_head) => Some(Order::Close),
+            Phase::Idle(since) if passed(since, limits.keep_alive) => Some(Order::Finish),
+            _ if self.h2 && passed(self.opened, H2_MAX_AGE) => Some(Order::Retire),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            connections: None,
+            connections_per_address: 256,
+            handshake: Duration::from_secs(10),
+            request_head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(180),
+            tunnel_idle: Duration::from_secs(300),
+            body_progress: Duration::from_secs(30),
+            body: 1 << 24,
+        }
+    }
+
+    fn h1(now: Instant) -> Progress {
+        Progress::new("https".into(), false, now)
+    }
+
+    #[test]
+    fn the_head_clock_starts_with_the_first_byte() {
+        let start = crate::clock::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let progress = h1(start);
+        assert_eq!(progress.overdue(&limits(), at(100)), None);
+        progress.received(b"GET / HT", at(100));
+        assert_eq!(progress.overdue(&limits(), at(109)), None);
+        progress.received(b"TP/1.1\r\n", at(109));
+        assert_eq!(progress.overdue(&limits(), at(110)), Some(Order::Close));
+    }
+
+    #[test]
+    fn an_idle_connection_is_finished_after_keep_alive() {
+        let start = crate::clock::now();
+        let progress = h1(start);
+        assert_eq!(progress.overdue(&limits(), start + Duration::from_secs(180)), Some(Order::Finish));
+    }
+
+    #[test]
+    fn a_request_in_flight_is_never_overdue_by_itself() {
+        let start = crate::clock::now();
+        let progress = h1(start);
+        progress.received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", start);
+        assert!(progress.begin().is_empty());
+        assert_eq!(progress.overdue(&limits(), start + Duration::from_secs(3600)), None);
+        progress.end(start + Duration::from_secs(3600));
+        assert_eq!(progress.overdue(&limits(), start + Duration::from_secs(3601)), None);
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_closed() {
+        let start = crate::clock::now();
+        let progress = h1(start);
+        progress.begin();
+        progress.writing(true, || start);
+        progress.writing(true, || start + Duration::from_secs(29));
+        assert_eq!(progress.overdue(&limits(), start + Duration::from_secs(30)), Some(Order::Close));
+        progress.writing(false, || start);
+        assert_eq!(progress.overdue(&limits(), start + Duration::from_secs(60)), None);
+    }
+
+    #[test]
+    fn what_is_held_back_is_let_go_by_the_write_that_it_waits_for() {
+        struct Woken(std::sync::atomic::AtomicUsize);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let woken = Arc::new(Woken(0.into()));
+        let times = || woken.0.load(std::sync::atomic::Ordering::Relaxed);
+        let now = crate::clock::now();
+        let progress = h1(now);
+        progress.watch(&Waker::from(woken.clone()));
+        progress.begin();
+        assert!(!progress.hold_back(10));
+        progress.offered(10);
+        assert!(progress.hold_back(10), "nothing of it was written");
+        progress.wrote(4);
+        assert_eq!((times(), progress.hold_back(10)), (1, false));
+        progress.offered(4);
+        progress.writing(true, || now);
+        assert!(progress.hold_back(100), "the client takes nothing");
+        progress.wrote(10);
+        assert_eq!(times(), 1, "it still takes nothing");
+        progress.writing(false, || now);
+        assert_eq!((times(), progress.hold_back(10)), (2, false));
+        progress.writing(false, || now);
+        assert_eq!(times(), 2, "nobody waited");
+    }
+
+    #[test]
+    fn a_connection_rests_when_nothing_is_on_its_way() {
+        let start = crate::clock::now();
+        let later = start + REST_AFTER;
+        let progress = h1(start);
+        progress.tire(start);
+        assert!(!progress.may_rest(), "it has not idled for long");
+        progress.tire(later);
+        assert!(progress.may_rest());
+        progress.writing(true, || later);
+        assert!(!progress.may_rest(), "an answer is on its way");
+        progress.writing(false, || later);
+        progress.received(b"GET", later);
+        assert!(!progress.may_rest(), "a request is on its way");
+        progress.received(b" / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", later);
+        assert!(progress.head_came());
+        progress.begin();
+        progress.end(later);
+        progress.tire(later + REST_AFTER);
+        assert!(!progress.may_rest(), "a body is on its way");
+    }
+
+    #[test]
+    fn a_shut_window_is_borne_while_something_moves() {
+        let start = crate::clock::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let progress = Progress::new("https".into(), true, start);
+        progress.begin();
+        progress.offered(1);
+        progress.begin();
+        progress.end(at(100));
+        assert_eq!(progress.overdue(&limits(), at(219)), None);
+        assert_eq!(progress.overdue(&limits(), at(220)), Some(Order::Close));
+        progress.taken(at(220));
+        assert_eq!(progress.overdue(&limits(), at(400)), None);
+    }
+
+    #[test]
+    fn a_pipelined_head_is_watched_too() {
+        let start = crate::clock::now();
+        let progress = h1(start);
+        progress.received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /#2 HTTP/1.1\r\nHost: a\r\n\r\n", start);
+        assert!(progress.begin().is_empty());
+        progress.end(start);
+        assert_eq!(progress.begin(), Flags::FRAGMENT);
+    }
+
+    #[test]
+    fn an_old_h2_connection_is_retired_and_closed_once_idle() {
+        let start = crate::clock::now();
+        let progress = Progress::new("https".into(), true, start);
+        progress.begin();
+        assert_eq!(progress.overdue(&limits(), start + H2_MAX_AGE), Some(Order::Retire));
+        progress.say_goodbye(start + H2_MAX_AGE);
+        let later = start + H2_MAX_AGE + H2_GOODBYE;
+        assert_eq!(progress.overdue(&limits(), later), Some(Order::Retire));
+        progress.end(later);
+        assert_eq!(progress.overdue(&limits(), later), Some(Order::Close));
+    }
+}

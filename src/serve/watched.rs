@@ -1,0 +1,210 @@
+//! The byte stream of a client's connection, watched for progress on its way to hyper.
+//!
+//! It changes nothing: it tells `Progress` what came and whether a write waits. Between requests it reads
+//! a head by itself, so that a connection that idles, or sends its head byte by byte, holds no more than
+//! what it sent; hyper would hold 24 KiB for it.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::clock;
+use crate::serve::progress::Progress;
+
+/// Bytes of one read of a head: most heads of Matrix clients come in one.
+const READ: usize = 4 * 1024;
+/// A head that grew so large is hyper's to read, and to refuse.
+const MOST_EARLY: usize = 8 * 1024;
+
+/// A stream that reports to `Progress`.
+pub(super) struct Watched<IO> {
+    io: IO,
+    progress: Rc<Progress>,
+    /// What was read, and reported, before hyper asked for it.
+    early: Vec<u8>,
+}
+
+impl<IO> Watched<IO> {
+    pub(super) fn new(io: IO, progress: Rc<Progress>) -> Self {
+        Self { io, progress, early: Vec::new() }
+    }
+
+    /// Takes back what was read and not used.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        self.early.splice(..0, bytes.iter().copied());
+    }
+
+    fn written<T>(&self, result: Poll<T>) -> Poll<T> {
+        self.progress.writing(result.is_pending(), clock::now);
+        result
+    }
+}
+
+impl<IO: AsyncRead + Unpin> Watched<IO> {
+    /// Ready once a request's head has come, or something that hyper has to refuse; false: the client
+    /// left before.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut room = [MaybeUninit::uninit(); READ];
+        while !self.is_for_hyper() {
+            let mut buf = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+            self.progress.received(buf.filled(), clock::now());
+            self.early.extend_from_slice(buf.filled());
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    fn is_for_hyper(&self) -> bool {
+        // What can't begin a request (a TLS record, say) is refused without waiting for more.
+        let begins = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b'\r' | b'\n');
+        self.progress.head_came()
+            || self.early.len() > MOST_EARLY
+            || self.early.first().is_some_and(|byte| !begins(byte))
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let used = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early[..used]);
+            self.early.drain(..used);
+            if self.early.is_empty() {
+                self.early = Vec::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        let fresh = &buf.filled()[before..];
+        if !fresh.is_empty() {
+            self.progress.received(fresh, clock::now());
+        }
+        result
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> Watched<IO> {
+    /// TLS takes bytes that its socket does not: whether the client takes them shows at the flush.
+    fn accepted(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let Poll::Ready(Ok(bytes)) = result else { return self.written(result) };
+        // Bytes moved, so a wait that is seen now begins now.
+        self.progress.writing(false, clock::now);
+        let waits = Pin::new(&mut self.io).poll_flush(cx).is_pending();
+        self.progress.writing(waits, clock::now);
+        self.progress.wrote(bytes);
+        result
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.accepted(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.accepted(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.io).poll_flush(cx);
+        self.written(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.written(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    fn watched(room: usize) -> (DuplexStream, Watched<DuplexStream>) {
+        let (client, edge) = tokio::io::duplex(room);
+        let progress = Rc::new(Progress::new("https".into(), false, clock::now()));
+        (client, Watched::new(edge, progress))
+    }
+
+    async fn head(io: &mut Watched<DuplexStream>) -> bool {
+        poll_fn(|cx| io.poll_head(cx)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_head_is_read_once_whole_and_given_on_byte_for_byte() {
+        let (mut client, mut io) = watched(7);
+        let sent = [HEAD, b"GET /2"].concat();
+        let sending = async {
+            client.write_all(&sent).await.unwrap();
+            drop(client);
+        };
+        let reading = async {
+            assert!(head(&mut io).await);
+            let mut came = Vec::new();
+            io.read_to_end(&mut came).await.unwrap();
+            came
+        };
+        let ((), came) = tokio::join!(sending, reading);
+        assert_eq!(came, sent);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_not_whole_holds_what_came() {
+        let (mut client, mut io) = watched(1024);
+        client.write_all(&HEAD[..9]).await.unwrap();
+        assert!(poll_fn(|cx| Poll::Ready(io.poll_head(cx).is_pending())).await);
+        assert_eq!((&io.early[..], io.early.capacity() < 64), (&HEAD[..9], true));
+        drop(client);
+        assert!(!head(&mut io).await, "the client left");
+    }
+
+    #[tokio::test]
+    async fn what_no_request_begins_with_is_not_waited_for() {
+        let (mut client, mut io) = watched(64 * 1024);
+        client.write_all(b"\x16\x03\x01").await.unwrap();
+        assert!(head(&mut io).await);
+        let (mut client, mut io) = watched(64 * 1024);
+        client.write_all(&[b'x'; MOST_EARLY + 1]).await.unwrap();
+        assert!(head(&mut io).await, "hyper refuses what is too large");
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_back_comes_first() {
+        let (mut client, mut io) = watched(1024);
+        client.write_all(&HEAD[5..]).await.unwrap();
+        io.progress.received(&HEAD[..5], clock::now());
+        io.unread(&HEAD[..5]);
+        assert!(head(&mut io).await);
+        let mut came = vec![0; HEAD.len()];
+        io.read_exact(&mut came).await.unwrap();
+        assert_eq!(came, HEAD);
+    }
+}
