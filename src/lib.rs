@@ -31,6 +31,7 @@ pub mod clock;
 pub mod config;
 pub mod handler;
 pub mod http;
+pub mod listener;
 pub mod matrix;
 pub mod os;
 pub mod provision;

@@ -1,0 +1,351 @@
+//! The TLS handshake: the name that is asked for picks the certificate, plain HTTP gets a plain answer.
+//!
+//! It has no deadline of its own: `admission.rs` bounds everything before the first request together.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+/// A certificate that is ready to be served.
+pub trait Certificate {
+    /// The TLS settings that present it.
+    fn config(&self) -> &Arc<ServerConfig>;
+}
+
+/// A handshake that succeeded.
+#[derive(Debug)]
+pub struct Established<C> {
+    /// The encrypted stream; boxed once, so that nothing it is handed to holds room for it twice.
+    pub stream: Box<TlsStream<TcpStream>>,
+    /// The name that the client asked for: lower case, without trailing dot.
+    pub sni: Option<Arc<str>>,
+    /// Whether HTTP/2 was negotiated (RFC 7301).
+    pub h2: bool,
+    /// The certificate that the client was shown.
+    pub certificate: C,
+}
+
+/// A handshake that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The client speaks http to a port that speaks https; it was told so.
+    #[error("plain http on a port that speaks https")]
+    PlainHttp,
+    /// No certificate covers the name.
+    #[error("no certificate covers {}", sni.as_deref().unwrap_or("a client that asks for no name"))]
+    NoCertificate {
+        /// The name that was asked for.
+        sni: Option<Arc<str>>,
+    },
+    /// The client left, or sent what TLS does not allow.
+    #[error("tls handshake failed")]
+    Tls(#[from] io::Error),
+}
+
+/// Shakes hands. `lookup` finds the certificate for the name that the client asks for.
+///
+/// Every step is boxed apart: thousands of clients may stand half-way through, and an unboxed one would
+/// hold room for all steps (rustls' states are above 1 KiB each).
+pub async fn handshake<C: Certificate>(
+    stream: TcpStream,
+    lookup: impl FnOnce(Option<&Arc<str>>) -> Option<C>,
+) -> Result<Established<C>, TlsError> {
+    let opening = first_record(&stream).await?;
+    if opening.first().is_some_and(u8::is_ascii_uppercase) {
+        // Records begin with a content type of 20 to 24 (RFC 8446 5.1), methods with a capital letter.
+        tell_plain_client(stream).await;
+        return Err(TlsError::PlainHttp);
+    }
+    let mut start = Box::pin(hello(stream, opening)).await?;
+    let sni = start.client_hello().server_name().map(canonical);
+    let Some(certificate) = lookup(sni.as_ref()) else {
+        // The client's own message is better when it is told why; it may be gone already.
+        let _ = start.io.write_all(UNRECOGNIZED_NAME).await;
+        return Err(TlsError::NoCertificate { sni });
+    };
+    let config = certificate.config().clone();
+    let stream = Box::pin(async move { start.into_stream(config).await.map(Box::new) }).await?;
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Established { stream, sni, h2, certificate })
+}
+
+/// Reads until there is a whole record, or something that is none.
+///
+/// rustls would take several KiB for the first byte; a client that stands half-way costs what it sent.
+async fn first_record(stream: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while !begins_with_record(&bytes) {
+        stream.readable().await?;
+        match read_now(stream, &mut bytes) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Whether rustls can judge these bytes: a handshake record is whole, or they are something else.
+fn begins_with_record(bytes: &[u8]) -> bool {
+    match *bytes {
+        [] => false,
+        [HANDSHAKE, _, _, high, low, ..] => {
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            length > LARGEST_RECORD || bytes.len() - RECORD_HEADER >= length
+        }
+        [HANDSHAKE, ..] => false,
+        _ => true,
+    }
+}
+
+/// Appends what is readable, in no more memory than it needs. The large buffer is not kept.
+fn read_now(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let mut buffer = [0; 4096];
+    let count = stream.try_read(&mut buffer)?;
+    bytes.extend_from_slice(&buffer[..count]);
+    Ok(count)
+}
+
+/// Reads the ClientHello, of which `opening` has come already.
+async fn hello(mut stream: TcpStream, opening: Vec<u8>) -> Result<Box<StartHandshake<TcpStream>>, TlsError> {
+    let mut acceptor = Acceptor::default();
+    let mut rest = &opening[..];
+    while !rest.is_empty() {
+        acceptor.read_tls(&mut rest)?;
+    }
+    match acceptor.accept() {
+        Ok(Some(accepted)) => Ok(Box::new(StartHandshake::from_parts(accepted, stream))),
+        // It goes over several records.
+        Ok(None) => Ok(Box::new(LazyConfigAcceptor::new(acceptor, stream).await?)),
+        Err((error, mut alert)) => {
+            let mut bytes = Vec::new();
+            alert.write_all(&mut bytes)?;
+            stream.write_all(&bytes).await?;
+            Err(io::Error::new(io::ErrorKind::InvalidData, error).into())
+        }
+    }
+}
+
+/// DNS names are compared without case and without the trailing dot (RFC 6066 3).
+fn canonical(name: &str) -> Arc<str> {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into()
+}
+
+/// Says in plain text what is wrong. Whether it arrives is the client's affair.
+async fn tell_plain_client(mut stream: TcpStream) {
+    if stream.write_all(SPEAKS_HTTPS).await.is_err() || stream.shutdown().await.is_err() {
+        return;
+    }
+    // Closing with unread bytes would reset the connection and destroy the answer on its way.
+    let mut rest = tokio::io::sink();
+    let mut bounded = stream.take(LINGER_BYTES);
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut bounded, &mut rest)).await;
+}
+
+/// A fatal alert `unrecognized_name` (RFC 6066 3) in a record of its own: nothing is encrypted yet.
+const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
+
+/// Content type of handshake records (RFC 8446 5.1).
+const HANDSHAKE: u8 = 22;
+const RECORD_HEADER: usize = 5;
+/// Of a plaintext record (RFC 8446 5.1); rustls refuses what claims to be larger.
+const LARGEST_RECORD: usize = 1 << 14;
+
+const SPEAKS_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 59\r\n\
+    Connection: close\r\n\
+    \r\n\
+    This port speaks https: the address must begin with https.\n";
+
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use rustls::ClientConfig;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    /// Counts as the certificate of `example.com`.
+    #[derive(Debug, Clone)]
+    struct Test(Arc<ServerConfig>);
+
+    impl Certificate for Test {
+        fn config(&self) -> &Arc<ServerConfig> {
+            &self.0
+        }
+    }
+
+    struct Lab {
+        certificate: Test,
+        client: TlsConnector,
+    }
+
+    fn lab(client_alpn: &[&[u8]]) -> Lab {
+        let provider = crate::tls::provider();
+        let made = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
+        let der: CertificateDer<'static> = made.cert.der().clone();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let mut server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![der.clone()], key)
+            .unwrap();
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(der).unwrap();
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        client.alpn_protocols = client_alpn.iter().map(|name| name.to_vec()).collect();
+        Lab { certificate: Test(Arc::new(server)), client: TlsConnector::from(Arc::new(client)) }
+    }
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, accepted) =
+            tokio::join!(TcpStream::connect(socket.local_addr().unwrap()), socket.accept());
+        (client.unwrap(), accepted.unwrap().0)
+    }
+
+    impl Lab {
+        fn lookup(&self) -> impl FnOnce(Option<&Arc<str>>) -> Option<Test> + use<> {
+            let certificate = self.certificate.clone();
+            move |sni| sni.is_some_and(|name| &**name == "example.com").then_some(certificate)
+        }
+    }
+
+    #[tokio::test]
+    async fn asked_name_and_protocol_are_told() {
+        for (offered, h2) in [(&[&b"h2"[..], b"http/1.1"][..], true), (&[b"http/1.1"], false), (&[], false)] {
+            let lab = lab(offered);
+            let (client, stream) = pair().await;
+            let name = ServerName::try_from("EXAMPLE.com").unwrap();
+            let (established, connected) =
+                tokio::join!(handshake(stream, lab.lookup()), lab.client.connect(name, client));
+            let established = established.unwrap();
+            connected.unwrap();
+            assert_eq!(established.sni.as_deref(), Some("example.com"));
+            assert_eq!(established.h2, h2);
+        }
+    }
+
+    #[tokio::test]
+    async fn uncovered_name_gets_the_alert_for_it() {
+        let lab = lab(&[]);
+        let (client, stream) = pair().await;
+        let name = ServerName::try_from("other.example").unwrap();
+        let (established, connected) =
+            tokio::join!(handshake(stream, lab.lookup()), lab.client.connect(name, client));
+        let error = established.unwrap_err();
+        assert_eq!(error.to_string(), "no certificate covers other.example");
+        assert!(connected.unwrap_err().to_string().contains("UnrecognisedName"));
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_answered_in_plain_text() {
+        let lab = lab(&[]);
+        let (mut client, stream) = pair().await;
+        let talk = async {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            drop(client);
+            answer
+        };
+        let (established, answer) = tokio::join!(handshake(stream, lab.lookup()), talk);
+        assert!(matches!(established, Err(TlsError::PlainHttp)));
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 "));
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())));
+    }
+
+    #[test]
+    fn records_are_known_when_they_are_whole() {
+        let cases: [(&[u8], bool); 8] = [
+            (b"", false),
+            (b"\x16", false),
+            (b"\x16\x03\x01\x00", false),
+            (b"\x16\x03\x01\x00\x02a", false),
+            (b"\x16\x03\x01\x00\x02ab", true),
+            (b"\x16\x03\x01\xff\xff", true),
+            (b"\x15", true),
+            (b"G", true),
+        ];
+        for (bytes, whole) in cases {
+            assert_eq!(begins_with_record(bytes), whole, "{bytes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn hello_in_pieces_and_records_is_put_together() {
+        let lab = lab(&[]);
+        let (client, stream) = pair().await;
+        let (relay, back) = pair().await;
+        let name = ServerName::try_from("example.com").unwrap();
+        // The client's first record goes on in records of 100 bytes, each in two pieces.
+        let cut = async {
+            let (mut from, mut to) = (back, client);
+            let mut header = [0; 5];
+            from.read_exact(&mut header).await.unwrap();
+            let mut hello = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+            from.read_exact(&mut hello).await.unwrap();
+            for part in hello.chunks(100) {
+                let head = [22, 3, 1, 0, u8::try_from(part.len()).unwrap()];
+                for piece in [&head[..3], &head[3..], part] {
+                    to.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            }
+            tokio::io::copy_bidirectional(&mut from, &mut to).await.map(drop)
+        };
+        let shaking = async {
+            let (established, connected) =
+                tokio::join!(handshake(stream, lab.lookup()), lab.client.connect(name, relay));
+            connected.unwrap();
+            established.unwrap()
+        };
+        tokio::select! {
+            established = shaking => assert_eq!(established.sni.as_deref(), Some("example.com")),
+            ended = cut => panic!("the relay ended: {ended:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn garbage_is_answered_with_an_alert() {
+        let lab = lab(&[]);
+        let (mut client, stream) = pair().await;
+        let talk = async {
+            client.write_all(b"\x16\x03\x01\xff\xff garbage").await.unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            answer
+        };
+        let (established, answer) = tokio::join!(handshake(stream, lab.lookup()), talk);
+        assert!(matches!(established, Err(TlsError::Tls(_))));
+        assert_eq!(answer.first(), Some(&21), "an alert record");
+    }
+
+    #[tokio::test]
+    async fn leaving_before_the_hello_is_an_error() {
+        let lab = lab(&[]);
+        let (client, stream) = pair().await;
+        drop(client);
+        assert!(matches!(handshake(stream, lab.lookup()).await, Err(TlsError::Tls(_))));
+    }
+}

@@ -1,0 +1,302 @@
+//! How many connections are open, over all threads: in total and of each client address.
+//!
+//! At the total bound accepting waits (the kernel's backlog holds newcomers); above the bound of one
+//! address a connection is dropped at once. One lock, taken when a connection begins and ends, never
+//! on the way of a request.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// The bounds in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections in total.
+    pub total: usize,
+    /// Connections of one client address (IPv6: of one /64).
+    pub per_address: usize,
+}
+
+/// The count of open connections; clones share it.
+#[derive(Debug, Clone)]
+pub struct Permits {
+    inner: Arc<Inner>,
+}
+
+/// The right to hold one connection, freed on drop. It names no client yet.
+#[derive(Debug)]
+pub struct Slot {
+    inner: Arc<Inner>,
+}
+
+/// The right to hold one connection of a known client, freed on drop.
+#[derive(Debug)]
+pub struct Permit {
+    slot: Slot,
+    /// None for a proxy that stands for many clients.
+    client: Option<Client>,
+}
+
+/// This client holds as many connections as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{client} has {open} connections open, as many as limits.connections_per_address allows")]
+pub struct TooMany {
+    /// Who.
+    pub client: Client,
+    /// How many it holds.
+    pub open: usize,
+}
+
+/// What counts as one client: an IPv4 address, or the /64 that one IPv6 subscriber is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Client(IpAddr);
+
+#[derive(Debug)]
+struct Inner {
+    counts: Mutex<Counts>,
+    /// Told whenever there is room after there was none.
+    room: Notify,
+}
+
+#[derive(Debug)]
+struct Counts {
+    bounds: Bounds,
+    open: usize,
+    clients: HashMap<Client, usize>,
+}
+
+impl Permits {
+    /// No connection is open.
+    pub fn new(bounds: Bounds) -> Self {
+        let counts = Mutex::new(Counts { bounds, open: 0, clients: HashMap::new() });
+        Self { inner: Arc::new(Inner { counts, room: Notify::new() }) }
+    }
+
+    /// Changes the bounds. Connections above a lower one stay; it applies to newcomers.
+    pub fn rebound(&self, bounds: Bounds) {
+        self.inner.lock().bounds = bounds;
+        self.inner.room.notify_waiters();
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.inner.lock().open
+    }
+
+    /// A slot, if one is free.
+    pub fn try_slot(&self) -> Option<Slot> {
+        let mut counts = self.inner.lock();
+        if counts.open >= counts.bounds.total {
+            return None;
+        }
+        counts.open += 1;
+        Some(Slot { inner: Arc::clone(&self.inner) })
+    }
+
+    /// A slot, as soon as one is free.
+    pub async fn slot(&self) -> Slot {
+        loop {
+            // Listening before looking: a slot freed between the two is not missed.
+            let room = self.inner.room.notified();
+            if let Some(slot) = self.try_slot() {
+                return slot;
+            }
+            room.await;
+        }
+    }
+}
+
+impl Slot {
+    /// Counts the connection to its client, or says that this client has too many; then the slot is
+    /// freed.
+    pub fn claim(self, client: IpAddr) -> Result<Permit, TooMany> {
+        let client = Client::of(client);
+        let mut counts = self.inner.lock();
+        let bound = counts.bounds.per_address;
+        let held = counts.clients.entry(client).or_insert(0);
+        if *held >= bound {
+            let open = *held;
+            counts.forget_if_idle(client);
+            drop(counts);
+            return Err(TooMany { client, open });
+        }
+        *held += 1;
+        drop(counts);
+        Ok(Permit { slot: self, client: Some(client) })
+    }
+
+    /// Counts the connection to nobody: it is of a proxy that stands for many clients.
+    pub fn of_many(self) -> Permit {
+        Permit { slot: self, client: None }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut counts = self.inner.lock();
+        counts.open -= 1;
+        let room = counts.open < counts.bounds.total;
+        drop(counts);
+        if room {
+            self.inner.room.notify_one();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let Some(client) = self.client else { return };
+        let mut counts = self.slot.inner.lock();
+        if let Some(held) = counts.clients.get_mut(&client) {
+            *held -= 1;
+        }
+        counts.forget_if_idle(client);
+    }
+}
+
+impl Client {
+    /// The client that `addr` belongs to; an IPv4-mapped address is the IPv4 one.
+    pub fn of(addr: IpAddr) -> Self {
+        Self(match addr.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+            v4 => v4,
+        })
+    }
+}
+
+impl std::fmt::Display for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            IpAddr::V4(v4) => write!(f, "{v4}"),
+            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        }
+    }
+}
+
+impl Inner {
+    /// The counts are whole numbers that no panic can leave half changed: poison means nothing here.
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    /// Memory follows who is connected, not who ever was.
+    fn forget_if_idle(&mut self, client: Client) {
+        if self.clients.get(&client) == Some(&0) {
+            self.clients.remove(&client);
+        }
+    }
+}
+
+/// How many connections so many file descriptors are enough for, and `most` at the most: a connection
+/// needs one, its way home another, and 200 are for the rest.
+pub fn sustainable(descriptors: u64, most: usize) -> usize {
+    let pairs = descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2;
+    usize::try_from(pairs).unwrap_or(usize::MAX).clamp(1, most)
+}
+
+/// For listeners, logs, probes, certificates and libraries.
+const RESERVED_DESCRIPTORS: u64 = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
+
+    fn permits(total: usize, per_address: usize) -> Permits {
+        Permits::new(Bounds { total, per_address })
+    }
+
+    #[test]
+    fn place_is_freed_on_drop() {
+        let permits = permits(1, 8);
+        let slot = permits.try_slot().unwrap();
+        assert!(permits.try_slot().is_none());
+        let permit = slot.claim(HOME).unwrap();
+        assert!(permits.try_slot().is_none());
+        drop(permit);
+        assert_eq!(permits.open(), 0);
+        assert!(permits.try_slot().is_some());
+    }
+
+    #[test]
+    fn one_client_has_its_own_bound() {
+        let permits = permits(10, 2);
+        let claim = |addr: &str| permits.try_slot().unwrap().claim(addr.parse().unwrap());
+        let first = claim("203.0.113.9").unwrap();
+        let _second = claim("::ffff:203.0.113.9").unwrap();
+        let refused = claim("203.0.113.9").unwrap_err();
+        assert_eq!(refused.open, 2);
+        assert_eq!(permits.open(), 2, "a refused connection holds no slot");
+        let _other = claim("203.0.113.10").unwrap();
+        drop(first);
+        assert!(claim("203.0.113.9").is_ok());
+    }
+
+    #[test]
+    fn ipv6_clients_are_counted_by_64() {
+        let permits = permits(10, 1);
+        let claim = |addr: &str| permits.try_slot().unwrap().claim(addr.parse().unwrap());
+        let _held = claim("2001:db8:1:2::1").unwrap();
+        let refused = claim("2001:db8:1:2:ffff::9").unwrap_err();
+        assert_eq!(refused.client.to_string(), "2001:db8:1:2::/64");
+        assert!(claim("2001:db8:1:3::1").is_ok());
+    }
+
+    #[test]
+    fn proxy_of_many_has_no_bound_of_its_own() {
+        let permits = permits(3, 1);
+        let held: Vec<_> = (0..3).map(|_| permits.try_slot().unwrap().of_many()).collect();
+        assert!(permits.try_slot().is_none());
+        drop(held);
+        assert_eq!(permits.open(), 0);
+    }
+
+    #[test]
+    fn clients_without_connections_cost_no_memory() {
+        let permits = permits(10, 1);
+        let held = permits.try_slot().unwrap().claim(HOME).unwrap();
+        drop(permits.try_slot().unwrap().claim(HOME));
+        drop(held);
+        let none = self::permits(10, 0);
+        drop(none.try_slot().unwrap().claim(HOME));
+        assert!(permits.inner.lock().clients.is_empty());
+        assert!(none.inner.lock().clients.is_empty());
+    }
+
+    #[tokio::test]
+    async fn waits_for_a_free_place() {
+        let permits = permits(1, 8);
+        let held = permits.slot().await;
+        let (waiting, freeing) = tokio::join!(
+            biased;
+            permits.slot(),
+            async { drop(held) }
+        );
+        let () = freeing;
+        assert_eq!(permits.open(), 1);
+        drop(waiting);
+    }
+
+    #[tokio::test]
+    async fn higher_bound_wakes_who_waits() {
+        let permits = permits(1, 8);
+        let _held = permits.slot().await;
+        let bounds = Bounds { total: 2, per_address: 8 };
+        let (_waiting, ()) = tokio::join!(biased; permits.slot(), async { permits.rebound(bounds) });
+        assert_eq!(permits.open(), 2);
+        permits.rebound(Bounds { total: 1, per_address: 8 });
+        assert!(permits.try_slot().is_none());
+    }
+
+    #[test]
+    fn descriptors_are_left_for_the_rest() {
+        for (descriptors, total) in [(1024, 412), (65_536, 20_000), (u64::MAX, 20_000), (202, 1), (10, 1)] {
+            assert_eq!(sustainable(descriptors, 20_000), total, "{descriptors}");
+        }
+    }
+}
