@@ -38,6 +38,7 @@ pub mod provision;
 pub mod route;
 pub mod serve;
 pub mod snapshot;
+pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

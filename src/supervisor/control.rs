@@ -1,0 +1,161 @@
+//! The event loop of the control thread: what signals and `Running` ask, one at a time.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::mpsc::Sender;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::os::notify;
+use crate::provision::Provision;
+use crate::supervisor::daemon::{Daemon, StartError};
+use crate::supervisor::prepare::Notices;
+use crate::supervisor::refusal::Refusal;
+use crate::supervisor::signals::{Asked, Signals};
+
+/// What the control thread is asked.
+#[derive(Debug)]
+pub enum Request {
+    /// To put the configuration of now in force, and to tell what changed.
+    Reload(Option<Sender<Result<Vec<String>, Refusal>>>),
+    /// To open the logs again.
+    Reopen,
+    /// To drain and end; asked again: to end now.
+    Stop,
+    /// To end now.
+    Abort,
+    /// Who listens where.
+    Addresses(Sender<Vec<(String, Vec<SocketAddr>)>>),
+    /// The internal CA, as PEM.
+    Ca(Sender<Option<String>>),
+}
+
+/// Where requests come from.
+pub struct Inbox {
+    requests: UnboundedReceiver<Request>,
+    /// None where porchd runs inside another program.
+    signals: Option<Signals>,
+}
+
+/// The control thread's state.
+pub struct Control {
+    /// What it controls.
+    pub daemon: Daemon,
+    /// What it listens to.
+    pub inbox: Inbox,
+}
+
+impl Control {
+    /// Starts everything.
+    pub fn start(
+        provision: Box<dyn Provision>,
+        embedded: bool,
+        requests: UnboundedReceiver<Request>,
+    ) -> Result<Self, StartError> {
+        // Caught first: a signal that comes during the start waits for its end.
+        let signals = if embedded { None } else { Some(Signals::catch()?) };
+        let (daemon, notices) = Daemon::start(provision, embedded)?;
+        let control = Self { daemon, inbox: Inbox { requests, signals } };
+        notices.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        tracing::info!("ready: {}", control.daemon.status_line());
+        control.tell_ready();
+        Ok(control)
+    }
+
+    /// Runs until the end.
+    pub async fn run(mut self) -> ExitCode {
+        loop {
+            let request = tokio::select! {
+                request = self.inbox.next() => request,
+                () = self.daemon.threads().lost() => {
+                    tracing::error!("a thread was lost to a panic: porchd ends, so that it can be restarted");
+                    return ExitCode::FAILURE;
+                }
+            };
+            match request {
+                Request::Stop => return self.stop().await,
+                Request::Abort => return self.abort().await,
+                request => self.answer(request).await,
+            }
+        }
+    }
+
+    /// Does what does not end the process.
+    async fn answer(&mut self, request: Request) {
+        // Whoever asked may be gone; then nobody misses the answer.
+        match request {
+            Request::Reload(reply) => {
+                let result = self.reload().await;
+                reply.map(|reply| reply.send(result));
+            }
+            Request::Reopen => self.reopen_logs(),
+            Request::Addresses(reply) => drop(reply.send(self.daemon.in_force().addresses())),
+            Request::Ca(reply) => drop(reply.send(self.daemon.in_force().ca_pem())),
+            Request::Stop | Request::Abort => {}
+        }
+    }
+
+    async fn reload(&mut self) -> Result<Vec<String>, Refusal> {
+        self.tell(notify::reloading);
+        let result = self.daemon.reload().await;
+        let generation = self.daemon.in_force().number;
+        match &result {
+            Ok(Notices { warnings, changes }) => {
+                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                let changes =
+                    if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("\n") };
+                tracing::info!("reloaded, generation {generation} is in force\n{changes}");
+            }
+            Err(refusal) => {
+                tracing::error!("reload refused, generation {generation} goes on unchanged\n{refusal}");
+            }
+        }
+        self.tell_ready();
+        result.map(|notices| notices.changes)
+    }
+
+    /// Opens the logs again.
+    pub fn reopen_logs(&mut self) {
+        let errors = self.daemon.reopen_logs();
+        for error in &errors {
+            tracing::error!("a log cannot be opened again, the old file is written on: {error}");
+        }
+        if errors.is_empty() {
+            tracing::info!("logs opened again");
+        }
+    }
+
+    /// Tells the service manager, if this is the daemon that it started.
+    pub fn tell(&self, state: impl FnOnce() -> std::io::Result<()>) {
+        if self.inbox.signals.is_some()
+            && let Err(error) = state()
+        {
+            tracing::debug!(%error, "the service manager was not told");
+        }
+    }
+
+    fn tell_ready(&self) {
+        self.tell(|| notify::ready(&self.daemon.status_line()));
+    }
+}
+
+impl Inbox {
+    /// The next request. Nothing is lost when this is dropped before it is ready.
+    pub async fn next(&mut self) -> Request {
+        let asked = async {
+            match &mut self.signals {
+                Some(signals) => signals.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // `Running` was dropped without being waited for: nobody is interested any more.
+            request = self.requests.recv() => request.unwrap_or(Request::Abort),
+            asked = asked => match asked {
+                Asked::Reload => Request::Reload(None),
+                Asked::Reopen => Request::Reopen,
+                Asked::Stop => Request::Stop,
+            },
+        }
+    }
+}

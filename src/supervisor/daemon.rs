@@ -1,0 +1,209 @@
+//! The running whole, as the control thread holds it, and the one place where a generation is put in force.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::config::model::{Config, Listener};
+use crate::listener::adapter::WorkerAdapter;
+use crate::listener::permits::{Bounds, Permits, sustainable};
+use crate::listener::shared::Shared;
+use crate::listener::sockets::SocketId;
+use crate::os::limits;
+use crate::provision::{Provision, ProvisionError};
+use crate::serve::worker::Worker;
+use crate::snapshot;
+use crate::supervisor::binds::Bound;
+use crate::supervisor::generation::Generation;
+use crate::supervisor::logs::{LogFiles, Logs};
+use crate::supervisor::prepare::{Notices, Opened, Prepared, prepare};
+use crate::supervisor::refusal::Refusal;
+use crate::supervisor::threads::Threads;
+use crate::telemetry::access;
+use crate::tls;
+use crate::upstream::health::{Health, Transition};
+use crate::upstream::pool::Pools;
+use crate::upstream::prober::{self, Probers};
+
+/// Everything that runs.
+pub struct Daemon {
+    provision: Box<dyn Provision>,
+    in_force: Generation,
+    live: snapshot::Live,
+    certificates: Arc<tls::live::Live>,
+    shared: Arc<Shared>,
+    threads: Threads,
+    probers: Probers,
+    logs: Logs,
+    descriptors: u64,
+}
+
+/// A start that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration can't be put in force.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Threads, their runtimes, the log or the signal handlers can't be made.
+    #[error("the system has no room for porchd's threads, signals or logs: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Daemon {
+    /// Starts everything; to be called on the control thread. When it returns, connections are served.
+    pub fn start(mut provision: Box<dyn Provision>, embedded: bool) -> Result<(Self, Notices), StartError> {
+        // A limit that can't be raised is still one to count with.
+        let descriptors = limits::raise_descriptors().unwrap_or(LEAST_DESCRIPTORS);
+        let prepared = prepare(&mut *provision, None)?;
+        let Prepared { generation, snapshot, store, opened, mut files, mut notices, .. } = prepared;
+        let logs =
+            if embedded { Logs::embedded() } else { Logs::of_process(&generation.config.log, &mut files)? };
+        let live = snapshot::Live::new(snapshot);
+        let certificates = Arc::new(tls::live::Live::new(store));
+        let shared = Arc::new(Shared::new(Permits::new(bounds(&generation.config, descriptors))));
+        let (seen, shown, access) = (live.clone(), certificates.clone(), logs.access.clone());
+        let threads = Threads::start(generation.shape, &shared, move || {
+            let worker = Worker::new(&seen, Pools::new(), access::Log::new(access));
+            Rc::new(WorkerAdapter { worker, certificates: shown })
+        })?;
+        let probers = Probers::default();
+        let mut daemon = Self {
+            provision,
+            in_force: generation,
+            live,
+            certificates,
+            shared,
+            threads,
+            probers,
+            logs,
+            descriptors,
+        };
+        daemon.apply(opened, files, &mut notices);
+        Ok((daemon, notices))
+    }
+
+    /// Puts the configuration of now in force, or changes nothing and says why.
+    pub async fn reload(&mut self) -> Result<Notices, Refusal> {
+        let prepared = prepare(&mut *self.provision, Some(&self.in_force))?;
+        let Prepared { generation, snapshot, store, opened, handed_over, closing, files, mut notices } =
+            prepared;
+        // A host must not be served before its certificate is there.
+        self.certificates.store(store);
+        // The commit: nothing before has changed what clients see, nothing after can fail.
+        self.live.store(snapshot);
+        let old = std::mem::replace(&mut self.in_force, generation);
+        self.apply(opened, files, &mut notices);
+        handed_over.iter().for_each(|bound| self.threads.hand_over(bound.id, &bound.listener));
+        self.retire(&old, closing).await;
+        Ok(notices)
+    }
+
+    /// Makes everything follow the generation in force.
+    fn apply(&mut self, opened: Opened, mut files: LogFiles, notices: &mut Notices) {
+        let config = &self.in_force.config;
+        notices.warnings.extend(too_many(config, self.descriptors));
+        if let Err(error) = self.logs.follow(&config.log, &mut files) {
+            tracing::error!(%error, "the log goes on where it was");
+        }
+        self.shared.permits.rebound(bounds(config, self.descriptors));
+        self.probers.follow(&self.in_force.groups, &tell_health);
+        for (bound, sockets) in opened {
+            self.threads.open(bound.id, &bound.listener, sockets);
+        }
+    }
+
+    /// Closes addresses that are gone, and drains listeners that are gone or speak otherwise now.
+    async fn retire(&self, old: &Generation, closing: Vec<Bound>) {
+        if timeout(CLOSING, self.threads.close(&ids(&closing))).await.is_err() {
+            // Nobody would hear a signal while this waits.
+            tracing::error!("a thread hangs: it has not closed its sockets; restart porchd");
+        }
+        let kept = &self.in_force.config.listeners;
+        for listener in &old.config.listeners {
+            let same = |kept: &Listener| kept.name == listener.name && kept.tls == listener.tls;
+            if !kept.iter().any(same) {
+                self.threads.retire(&listener.name, self.in_force.config.drain.reload);
+            }
+        }
+    }
+
+    /// Opens the log files again, after a rotation has moved them away.
+    pub fn reopen_logs(&mut self) -> Vec<ProvisionError> {
+        self.logs.reopen(&mut *self.provision)
+    }
+
+    /// Closes all addresses. The future ends when everything that they had queued is on its thread.
+    pub fn close_all(&self) -> impl Future<Output = ()> + use<> {
+        self.threads.close(&ids(&self.in_force.bounds))
+    }
+
+    /// The threads.
+    pub fn threads(&mut self) -> &mut Threads {
+        &mut self.threads
+    }
+
+    /// The generation in force.
+    pub fn in_force(&self) -> &Generation {
+        &self.in_force
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.shared.permits.open()
+    }
+
+    /// Who listens where, and how many connections there may be: one line for people.
+    pub fn status_line(&self) -> String {
+        let listener = |(name, addresses): (String, Vec<SocketAddr>)| {
+            let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+            format!("{name} on {}", addresses.join(", "))
+        };
+        let listeners: Vec<String> = self.in_force.addresses().into_iter().map(listener).collect();
+        let most = bounds(&self.in_force.config, self.descriptors).total;
+        let threads = self.in_force.shape.threads;
+        format!("{}; {threads} threads; at most {most} connections", listeners.join("; "))
+    }
+}
+
+/// Health changes are what an operator looks for first after an outage.
+fn tell_health(report: prober::Report) {
+    match report.news {
+        prober::News::Changed(Transition { to: Health::Down, .. }) | prober::News::NoProbePath(_) => {
+            tracing::warn!("{report}");
+        }
+        prober::News::Changed(_) => tracing::info!("{report}"),
+    }
+}
+
+fn ids(bounds: &[Bound]) -> Vec<SocketId> {
+    bounds.iter().map(|bound| bound.id).collect()
+}
+
+/// The bounds on connections that `config` means on a process with so many `descriptors`.
+fn bounds(config: &Config, descriptors: u64) -> Bounds {
+    let total = config.limits.connections.unwrap_or_else(|| sustainable(descriptors, MOST_AUTOMATIC));
+    Bounds { total, per_address: config.limits.connections_per_address }
+}
+
+/// A warning when `config` promises more connections than there are descriptors for.
+fn too_many(config: &Config, descriptors: u64) -> Option<String> {
+    let written = config.limits.connections?;
+    let most = sustainable(descriptors, usize::MAX);
+    (written > most).then(|| {
+        format!(
+            "limits.connections is {written}, but {descriptors} file descriptors are enough for {most}; \
+             raise the limit of open files (LimitNOFILE=, openfiles-cur) or lower limits.connections"
+        )
+    })
+}
+
+/// More than enough for a thread that runs.
+const CLOSING: Duration = Duration::from_secs(10);
+/// More than this must be asked for: it is memory too.
+const MOST_AUTOMATIC: usize = 20_000;
+/// What POSIX systems give at the least in practice.
+const LEAST_DESCRIPTORS: u64 = 1024;

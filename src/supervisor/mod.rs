@@ -1,0 +1,170 @@
+//! Start-up, reload, drain and signals.
+//!
+//! Inside, top reads down ("P" is pure):
+//!
+//! ```text
+//! control.rs     the event loop of the control thread; stop.rs: its end; signals.rs: what it hears
+//! daemon.rs      everything that runs; the one commit of a generation
+//! prepare.rs     everything that can fail, before anything changes; refusal.rs: why it did
+//! threads.rs     all threads steered as one; logs.rs: where log lines go
+//! generation.rs  what is in force; binds.rs (P), shape.rs (P)
+//! ```
+//!
+//! Whoever runs porchd sees only what is in this file.
+
+pub mod binds;
+pub mod control;
+pub mod daemon;
+pub mod generation;
+pub mod logs;
+pub mod prepare;
+pub mod refusal;
+pub mod shape;
+pub mod signals;
+pub mod stop;
+#[cfg(test)]
+mod tests;
+pub mod threads;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::provision::Provision;
+use crate::supervisor::control::{Control, Request};
+use crate::supervisor::daemon::StartError;
+use crate::supervisor::refusal::Refusal;
+
+/// How porchd lives in its process.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    embedded: bool,
+}
+
+impl Options {
+    /// Inside another program (a test): signals, the log of diagnostics and the service manager are its own.
+    pub fn embedded() -> Self {
+        Self { embedded: true }
+    }
+}
+
+/// A porchd that runs. Dropped without `wait`, it ends at once by itself.
+#[derive(Debug)]
+pub struct Running {
+    requests: UnboundedSender<Request>,
+    control: JoinHandle<ExitCode>,
+}
+
+/// A reload that changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The configuration can't be put in force.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// porchd is stopping.
+    #[error("porchd is stopping")]
+    Stopping,
+}
+
+/// Starts porchd. When this returns, it serves.
+pub fn start(provision: Box<dyn Provision>, options: &Options) -> Result<Running, StartError> {
+    let (requests, heard) = unbounded_channel();
+    let (told, started) = channel();
+    let embedded = options.embedded;
+    let control = std::thread::Builder::new()
+        .name("porchd-control".to_owned())
+        .spawn(move || control_thread(provision, embedded, heard, &told))?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(Running { requests, control }),
+        Ok(Err(error)) => Err(error),
+        // It panicked, and its message is out already.
+        Err(_) => Err(StartError::System(std::io::ErrorKind::Other.into())),
+    }
+}
+
+fn control_thread(
+    provision: Box<dyn Provision>,
+    embedded: bool,
+    requests: UnboundedReceiver<Request>,
+    told: &Sender<Result<(), StartError>>,
+) -> ExitCode {
+    let tell = |result| {
+        // `start` waits for it.
+        let _ = told.send(result);
+    };
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tell(Err(error.into()));
+            return ExitCode::FAILURE;
+        }
+    };
+    let status = runtime.block_on(async {
+        match Control::start(provision, embedded, requests) {
+            Ok(control) => {
+                tell(Ok(()));
+                control.run().await
+            }
+            Err(error) => {
+                tell(Err(error));
+                ExitCode::FAILURE
+            }
+        }
+    });
+    // A name that is being resolved can't be interrupted and must not hold up the end.
+    runtime.shutdown_background();
+    status
+}
+
+impl Running {
+    /// Puts the configuration of now in force and says what changed, one line each.
+    pub fn reload(&self) -> Result<Vec<String>, ReloadError> {
+        let result = self.ask(|reply| Request::Reload(Some(reply))).recv();
+        Ok(result.map_err(|_| ReloadError::Stopping)??)
+    }
+
+    /// The addresses of each listener; where the configuration says port 0, the port that it got.
+    pub fn addresses(&self) -> Vec<(String, Vec<SocketAddr>)> {
+        self.ask(Request::Addresses).recv().unwrap_or_default()
+    }
+
+    /// The internal CA's certificate, as PEM.
+    pub fn ca_pem(&self) -> Option<String> {
+        self.ask(Request::Ca).recv().unwrap_or_default()
+    }
+
+    /// Opens the logs again.
+    pub fn reopen_logs(&self) {
+        let _ = self.requests.send(Request::Reopen);
+    }
+
+    /// Drains and ends; the second time, ends at once.
+    pub fn stop(&self) {
+        let _ = self.requests.send(Request::Stop);
+    }
+
+    /// Ends at once: what waits is answered, what is open is closed.
+    pub fn abort(&self) {
+        let _ = self.requests.send(Request::Abort);
+    }
+
+    /// Waits for the end.
+    pub fn wait(self) -> ExitCode {
+        // The channel stays open until then: its end would mean that nobody waits.
+        let Self { requests, control } = self;
+        let status = control.join().unwrap_or(ExitCode::FAILURE);
+        drop(requests);
+        status
+    }
+
+    /// Asks the control thread. Once it has ended, the answer's channel is closed.
+    fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Receiver<T> {
+        let (reply, answer) = channel();
+        let _ = self.requests.send(request(reply));
+        answer
+    }
+}

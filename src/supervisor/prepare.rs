@@ -1,0 +1,159 @@
+//! Everything of a start or reload that can fail, and what others can see of it last.
+//!
+//! Nothing is in force until `Daemon` commits it: dropping what was prepared closes its sockets and files.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use crate::clock;
+use crate::config;
+use crate::config::diff::Diff;
+use crate::config::model::Config;
+use crate::listener::sockets::SocketId;
+use crate::os::socket;
+use crate::provision::Provision;
+use crate::snapshot::Snapshot;
+use crate::supervisor::binds::{self, Bound, Opening, Plan};
+use crate::supervisor::generation::Generation;
+use crate::supervisor::logs::LogFiles;
+use crate::supervisor::refusal::{AddressError, Fixed, Refusal};
+use crate::supervisor::shape::{Machine, Shape};
+use crate::tls;
+use crate::tls::load::Carried;
+use crate::tls::store::Store;
+use crate::upstream::group;
+
+/// A generation that can be put in force without failing.
+pub struct Prepared {
+    /// What will be in force.
+    pub generation: Generation,
+    /// What requests will see.
+    pub snapshot: Snapshot,
+    /// The certificates that will be shown.
+    pub store: Arc<Store>,
+    /// Addresses that were opened, each with its sockets.
+    pub opened: Opened,
+    /// Addresses that will belong to another listener, which is named here.
+    pub handed_over: Vec<Bound>,
+    /// Addresses that will be closed.
+    pub closing: Vec<Bound>,
+    /// Log files that were opened.
+    pub files: LogFiles,
+    /// What there is to tell.
+    pub notices: Notices,
+}
+
+/// What an operator is told of a new generation.
+#[derive(Debug, Default)]
+pub struct Notices {
+    /// What is risky or did not work and is not in the way.
+    pub warnings: Vec<String>,
+    /// What differs from the generation before, one line each.
+    pub changes: Vec<String>,
+}
+
+/// Addresses and their sockets.
+pub type Opened = Vec<(Bound, Vec<TcpListener>)>;
+
+/// Prepares what the configuration says now. A start is a reload without an `old` one.
+pub fn prepare(provision: &mut dyn Provision, old: Option<&Generation>) -> Result<Prepared, Refusal> {
+    let (config, mut notices) = read(provision, old)?;
+    let machine = old.map_or_else(machine, |old| old.machine);
+    let shape = shape(old, &config, machine)?;
+    let carried = old.map_or_else(Carried::fresh, |old| Ok(old.carried.clone()))?;
+    let certificates = tls::load::load(&config, provision, &carried, clock::wall())?;
+    notices.warnings.extend(certificates.warnings.iter().map(ToString::to_string));
+    let store = Arc::new(certificates.store);
+    let known = old.map_or(&[][..], |old| &old.groups);
+    let groups = group::build(&config.upstreams, known, &mut |path| provision.public_file(path))?;
+    let files = LogFiles::open(provision, old.map(|old| &old.config.log), &config.log)?;
+    // Last, since strangers see it: a client that connects to a socket which is closed again is cut off.
+    let next_socket = old.map_or(SocketId(1), |old| old.next_socket);
+    let plan = binds::plan(old.map_or(&[], |old| &old.bounds), &config.listeners);
+    let opened = open_all(provision, &plan, next_socket, shape.copies(), &mut notices)?;
+    notices.warnings.extend(provision.warnings().iter().map(ToString::to_string));
+    let number = old.map_or(0, |old| old.number) + 1;
+    let snapshot = Snapshot::new(number, config.clone(), groups.clone());
+    let generation = Generation {
+        number,
+        config,
+        machine,
+        shape,
+        bounds: [plan.keep, plan.hand_over.clone(), opened.iter().map(|(bound, _)| bound.clone()).collect()]
+            .concat(),
+        next_socket: SocketId(next_socket.0 + opened.len() as u64),
+        groups,
+        carried: carried.with(store.clone()),
+    };
+    let Plan { hand_over: handed_over, close: closing, .. } = plan;
+    Ok(Prepared { generation, snapshot, store, opened, handed_over, closing, files, notices })
+}
+
+fn read(provision: &mut dyn Provision, old: Option<&Generation>) -> Result<(Arc<Config>, Notices), Refusal> {
+    let text = provision.configuration().map_err(Refusal::Unreadable)?;
+    let loaded = config::load(&text, CONFIGURATION)?;
+    let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+    let diff = old.map(|old| Diff::between(&old.config, &loaded.config).to_string()).unwrap_or_default();
+    let changes = diff.lines().map(str::to_owned).collect();
+    Ok((Arc::new(loaded.config), Notices { warnings, changes }))
+}
+
+fn machine() -> Machine {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Machine { cores, balances: socket::BALANCES }
+}
+
+/// The shape that `config` asks for; refused if it is not the one in force.
+fn shape(old: Option<&Generation>, config: &Config, machine: Machine) -> Result<Shape, Refusal> {
+    let shape = Shape::of(config, machine);
+    let differences = old.map(|old| old.shape.differences(shape)).unwrap_or_default();
+    if differences.is_empty() {
+        return Ok(shape);
+    }
+    Err(Refusal::Fixed(differences.into_iter().map(|(key, old, new)| Fixed { key, old, new }).collect()))
+}
+
+/// Opens what is not open yet. All errors are told at once.
+fn open_all(
+    provision: &mut dyn Provision,
+    plan: &Plan,
+    first: SocketId,
+    copies: usize,
+    notices: &mut Notices,
+) -> Result<Opened, Refusal> {
+    let (mut opened, mut errors) = (Vec::new(), Vec::new());
+    for opening in &plan.open {
+        let id = SocketId(first.0 + opened.len() as u64);
+        match open(provision, plan, opening, id, copies) {
+            Ok(open) => opened.push(open),
+            Err(error) if opening.bind.best_effort => notices.warnings.push(error.to_string()),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(opened) } else { Err(Refusal::Addresses(errors)) }
+}
+
+fn open(
+    provision: &mut dyn Provision,
+    plan: &Plan,
+    opening: &Opening,
+    id: SocketId,
+    copies: usize,
+) -> Result<(Bound, Vec<TcpListener>), AddressError> {
+    if let Some(in_the_way) = plan.in_the_way(opening) {
+        return Err(in_the_way.into());
+    }
+    let Opening { listener, bind } = opening.clone();
+    let sockets = provision
+        .listen(bind.addr, copies)
+        .map_err(|fault| AddressError::Bind { listener: listener.clone(), fault })?;
+    let actual = match sockets.first().map(TcpListener::local_addr) {
+        Some(Ok(actual)) => actual,
+        Some(Err(source)) => return Err(AddressError::Unnamed { listener, addr: bind.addr, source }),
+        None => bind.addr,
+    };
+    Ok((Bound { id, listener, configured: bind.addr, actual }, sockets))
+}
+
+/// What the file is called in reports.
+const CONFIGURATION: &str = "porchd.yaml";

@@ -1,0 +1,49 @@
+//! What the process is told by signals.
+//!
+//! SIGPIPE needs nothing here: Rust's runtime ignores it before `main`.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// SIGHUP: take the new configuration.
+    Reload,
+    /// SIGTERM or SIGINT: drain and end; once more: end now.
+    Stop,
+    /// SIGUSR1: open the logs again, they were rotated.
+    Reopen,
+}
+
+/// The signals of this process.
+#[derive(Debug)]
+pub struct Signals {
+    reload: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    reopen: Signal,
+}
+
+impl Signals {
+    /// Catches them from now on.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self {
+            reload: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// The next one. Several of one kind that come at once are one.
+    pub async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.reload.recv() => Asked::Reload,
+            _ = self.reopen.recv() => Asked::Reopen,
+        }
+    }
+}

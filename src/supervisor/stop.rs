@@ -1,0 +1,63 @@
+//! The end: drained within `drain.stop`, or at once when it is asked for twice.
+
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::os::notify;
+use crate::supervisor::control::{Control, Request};
+
+impl Control {
+    /// Closes the addresses, serves what is there to its end, and ends.
+    pub async fn stop(mut self) -> ExitCode {
+        self.tell(notify::stopping);
+        let limit = self.daemon.in_force().config.drain.stop;
+        tracing::info!(connections = self.daemon.open(), "stopping: connections drain for {limit:?} at most");
+        let mut deadline = pin!(sleep(limit));
+        let mut closing = pin!(self.daemon.close_all());
+        let mut closed = false;
+        loop {
+            let request = tokio::select! {
+                () = &mut closing, if !closed => {
+                    closed = true;
+                    self.daemon.threads().stop();
+                    continue;
+                }
+                () = self.daemon.threads().ended(), if closed => {
+                    tracing::info!("stopped");
+                    return ExitCode::SUCCESS;
+                }
+                () = &mut deadline => break,
+                request = self.inbox.next() => request,
+            };
+            match request {
+                Request::Stop | Request::Abort => break,
+                Request::Reopen => self.reopen_logs(),
+                // It would be out of force before anybody met it; whoever asked sees the channel closed.
+                Request::Reload(_) | Request::Addresses(_) | Request::Ca(_) => {}
+            }
+        }
+        self.abort().await
+    }
+
+    /// Answers what waits, closes everything, ends.
+    pub async fn abort(mut self) -> ExitCode {
+        tracing::info!(connections = self.daemon.open(), "stopping now: what is left is closed");
+        self.daemon.threads().abort();
+        match timeout(LAST_WAIT, self.daemon.threads().ended()).await {
+            Ok(()) => {
+                tracing::info!("stopped");
+                ExitCode::SUCCESS
+            }
+            Err(_) => {
+                tracing::error!("a thread hangs: porchd ends without it");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// More than an abort takes: an end must not depend on a thread that hangs (a dead disk, a bug).
+const LAST_WAIT: Duration = Duration::from_secs(10);
