@@ -27,6 +27,7 @@
 //! `matrix/` is below `config/` because a preset is a matter of the grammar: the resolved
 //! configuration holds finished well-known documents (decision record 0001).
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod handler;

@@ -1,0 +1,67 @@
+//! The command line: one file per subcommand. Arguments in, exit status out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod check;
+pub mod demo;
+mod output;
+pub mod run;
+pub mod schema;
+mod stand_in;
+
+/// Where the configuration is when nobody says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/porchd/porchd.yaml";
+
+/// The front porch of a Matrix homeserver that lives at home.
+#[derive(Parser)]
+#[command(name = "porchd", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve, in the foreground, until SIGTERM. SIGHUP reloads, SIGUSR1 opens the logs again.
+    Run {
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
+        file: PathBuf,
+    },
+    /// Validate the configuration and warn of what is risky; exit 0 or 1.
+    Check {
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
+        file: PathBuf,
+        /// Print the effective configuration: every default, and what a preset made.
+        #[arg(long)]
+        expand: bool,
+        /// Do not ask the homeserver whether it answers.
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Print a JSON Schema of the configuration, for editors.
+    Schema,
+    /// Try porchd: own CA, free ports, a stand-in home inside. Needs nothing, touches nothing.
+    Demo {
+        /// First port to try for https; the others follow.
+        #[arg(long, default_value_t = 10443)]
+        port: u16,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { file } => run::run(&file),
+        Command::Check { file, expand, offline } => check::run(&file, expand, offline),
+        Command::Schema => schema::run(),
+        Command::Demo { port } => demo::run(port),
+        Command::Version => output::print(concat!("porchd ", env!("CARGO_PKG_VERSION"), "\n")),
+    }
+}
