@@ -1,0 +1,24 @@
+//! The integration suite: porchd in this process, scripted homes and raw clients on loopback.
+//!
+//! No sleeps and no shared state: each test has its own porch and home on free ports.
+
+mod access_log;
+mod client;
+mod discovery;
+mod files;
+mod floods;
+mod forwarding;
+mod front;
+mod home;
+mod http2;
+mod limits;
+mod patience;
+mod porch;
+mod process;
+mod proxy_protocol;
+mod reload;
+mod retries;
+mod routes;
+mod streams;
+mod tls;
+mod tunnels;
