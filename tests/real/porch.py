@@ -1,0 +1,127 @@
+"""porchd under test: its configuration, its start, reload and stop, and what it wrote.
+
+It is started as a service manager would: ready when it says READY=1 on NOTIFY_SOCKET (sd_notify(3)), and a
+reload is over when it says so again.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+BINARY = os.environ.get("PORCHD_REAL_BINARY", "porchd")
+
+CONFIG = """\
+matrix:
+  server_name: {name}
+  host: matrix.{name}
+  home: home
+  well_known:
+    server: {well_known}
+listeners:
+  https: {{ bind: {https}, tls: true }}
+  federation: {{ bind: {federation}, tls: true }}
+  http: {{ bind: {http} }}
+tls:
+  certificates:
+    - {{ cert: {cert}, key: {key} }}
+upstreams:
+  home:
+    backends: [ "127.0.0.1:{port}" ]
+    probe: {{ every: 2s, every_when_down: 500ms, timeout: 2s }}
+drain: {{ stop: 10s, reload: 1m }}
+log:
+  level: debug
+  access: {{ file: {access}, format: json }}
+{more}"""
+
+
+class Porch:
+    """One porchd in front of one home."""
+
+    def __init__(self, lab, name, port, addresses, well_known=None, names=(), **settings):
+        self.lab, self.name = lab, name
+        self.dir = lab.dir / ("porchd-" + name)
+        self.dir.mkdir()
+        self.file = self.dir / "porchd.yaml"
+        self.access = self.dir / "access.log"
+        cert, key = lab.certificate(name, "matrix." + name, *names)
+        self.cert = cert
+
+        def binds(number):
+            return json.dumps([f"[{a}]:{number}" if ":" in a else f"{a}:{number}" for a in addresses])
+
+        self.facts = dict(
+            name=name,
+            port=port,
+            cert=cert,
+            key=key,
+            access=self.access,
+            https=binds(443),
+            federation=binds(8448),
+            http=binds(80),
+            well_known=json.dumps(well_known or False),
+            more="",
+        )
+        self.process = None
+        self.notify = self.dir / "notify"
+        self.ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.ears.bind(str(self.notify))
+        # Its ears stay open as long as the suite lives: it says STOPPING=1 into them.
+        lab.porches.append(self)
+        self.write(**settings)
+
+    def write(self, **settings):
+        """Writes the configuration; what is given stays for the next time."""
+        self.facts.update(settings)
+        self.file.write_text(CONFIG.format(**self.facts))
+        return self
+
+    def run(self, *arguments):
+        """Runs another of porchd's commands to its end."""
+        return subprocess.run(
+            [BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        )
+
+    def start(self, *wrapper):
+        """Starts it, by a wrapper if one is named, and waits until it is ready."""
+        env = dict(os.environ, NOTIFY_SOCKET=str(self.notify), RUST_BACKTRACE="1")
+        self.process = self.lab.spawn([*wrapper, BINARY, "run", "-f", self.file], f"porchd-{self.name}.out", env=env)
+        self.hear("READY=1", 30)
+        return self
+
+    def hear(self, wanted, seconds):
+        """Waits for one state; returns all that was said until then."""
+        deadline, said = time.monotonic() + seconds, []
+        while time.monotonic() < deadline:
+            if not self.process.alive():
+                raise SystemExit(
+                    f"porchd of {self.name} ended with {self.process.child.returncode}\n{self.process.tail()}"
+                )
+            self.ears.settimeout(0.5)
+            try:
+                said += self.ears.recv(4096).decode().splitlines()
+            except TimeoutError:
+                continue
+            if wanted in said:
+                return said
+        raise SystemExit(
+            f"porchd of {self.name} did not say {wanted} in {seconds} s, only {said}\n{self.process.tail()}"
+        )
+
+    def reload(self):
+        """SIGHUP, and waits until it is over; returns what was said."""
+        self.process.signal(signal.SIGHUP)
+        return self.hear("READY=1", 30)
+
+    def said(self):
+        """All that it wrote to standard error."""
+        return self.process.log.read_text(errors="replace")
+
+    def lines(self):
+        """The access log, oldest first."""
+        if not self.access.exists():
+            return []
+        return [json.loads(line) for line in self.access.read_text().splitlines() if line.startswith("{")]
