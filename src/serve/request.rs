@@ -307,7 +307,10 @@ fn dress(arrival: &Arrival, parts: &Parts, visit: &Visit, response: &mut Respons
         };
         headers::finish_response(response.headers_mut(), &to_client);
     }
-    if parts.version < Version::HTTP_2 && arrival.in_flight.progress.must_close() {
+    // A 101 says `Connection: upgrade`; its tunnel ends when the porch closes.
+    let ends =
+        response.status() != StatusCode::SWITCHING_PROTOCOLS && arrival.in_flight.progress.must_close();
+    if parts.version < Version::HTTP_2 && ends {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use crate::home::{Act, Home, ok};
+use crate::home::{Act, Home, later, ok};
 use crate::porch::{Porch, matrix};
 
 const ASK: &str = "GET /_matrix/ws HTTP/1.1\r\nHost: example.com\r\nConnection: keep-alive, Upgrade\r\n\
@@ -77,4 +77,22 @@ fn an_idle_tunnel_is_closed() {
     let mut client = porch.connect();
     client.write(ASK).answer();
     assert_eq!(client.rest(), b"hello");
+}
+
+#[test]
+fn a_tunnel_that_is_agreed_on_while_the_porch_drains_says_upgrade() {
+    let (answer, hang) = later();
+    let hang = std::sync::Mutex::new(Some(hang));
+    let home = Home::new(move |_| hang.lock().unwrap().take().map_or_else(|| ok("again"), Act::Hang));
+    let porch = Porch::before(&home);
+    let mut client = porch.connect();
+    client.write(ASK);
+    while home.seen().is_empty() {
+        std::thread::yield_now();
+    }
+    porch.running().stop();
+    let agree = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    answer.send(agree.into()).expect("home waits");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("connection")), (101, Some("upgrade")));
 }
