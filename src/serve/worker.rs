@@ -84,6 +84,8 @@ impl Worker {
         retired.retain(|(name, _)| !has(current, name));
         for listener in old.config.listeners.iter().filter(|listener| !has(current, &listener.name)) {
             retired.push((listener.name.clone(), old.clone()));
+            // Here and not only when the order comes: a request may be quicker than that.
+            self.retire(&listener.name);
         }
         let groups: Vec<_> = current.groups.values().cloned().collect();
         self.pools.retain(&groups);
