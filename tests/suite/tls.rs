@@ -191,6 +191,8 @@ fn tls_1_2_is_spoken_unless_it_is_forbidden() {
     assert_eq!(standing.status("one.test"), 200, "a connection that stands goes on");
 }
 
+// The fallback provider has no such exchange.
+#[cfg(feature = "aws-lc")]
 #[test]
 fn a_post_quantum_exchange_is_preferred() {
     let folder = Folder::new();
