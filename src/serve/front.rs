@@ -37,7 +37,7 @@ const HEAD_COUNT: usize = 128;
 const H1_BUFFER: usize = 64 * 1024;
 /// Streams of one HTTP/2 connection at a time.
 const H2_STREAMS: u32 = 128;
-/// Window of one stream: an upload of 64 KiB in flight each.
+/// Window of one stream: what an upload has in flight while home is slower than its client.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 /// Window of a connection: several streams', so that one slow upload does not stall the others.
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
