@@ -13,6 +13,10 @@ pub fn now() -> Instant {
 
 /// The wall-clock time, for log lines, certificates and `Date`; never for timers.
 pub fn wall() -> SystemTime {
+    #[cfg(test)]
+    if let Some(wall) = steered::wall() {
+        return wall;
+    }
     SystemTime::now()
 }
 
@@ -31,4 +35,23 @@ pub fn random() -> u64 {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     })
+}
+
+#[cfg(test)]
+pub mod steered {
+    //! A wall clock that runs with the runtime's, which a test may pause: days pass in no time.
+
+    use std::cell::Cell;
+    use std::time::{Instant, SystemTime};
+
+    thread_local!(static BEGAN: Cell<Option<(Instant, SystemTime)>> = const { Cell::new(None) });
+
+    /// From here on, on this thread.
+    pub fn follow() {
+        BEGAN.set(Some((crate::clock::now(), SystemTime::now())));
+    }
+
+    pub(super) fn wall() -> Option<SystemTime> {
+        BEGAN.get().map(|(began, wall)| wall + crate::clock::now().saturating_duration_since(began))
+    }
 }

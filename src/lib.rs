@@ -6,13 +6,15 @@
 //!
 //! ```text
 //! main.rs       args -> exit code; nothing else
-//! cli/          run | check | schema | demo | version
+//! cli/          run | check | reload | certs | schema | demo | version
 //! supervisor/   start-up order and event loop; reload (load, diff, bind, build, swap, retire); drain; signals
+//! admin/        control socket: versioned JSON lines; asks the supervisor for actions
 //! listener/     worker threads, accept loops, PROXY protocol, TLS handshake under a deadline, connection limits
 //! serve/        hyper per connection; THE life of a request as one readable function; access records
 //! handler/      one file per action: forward, files, well_known, redirect, respond, upgrade
 //! snapshot.rs   one immutable generation of the configuration + the swap (`Live`)
 //! upstream/     HTTP/1.1 client, pool, prober, health (P), select (P), retry rules (P)
+//! acme/         account, order, schedule (P: what is due when), ledger of attempts (P: rate-limit protection)
 //! tls/          certificate store, SNI resolution, server configs, tickets, the internal CA
 //! provision/    everything that needs privileges, behind one trait: listeners, key material, log sinks
 //! http/         authority (P), headers (P), head scanner (P), faults: one table (P), replies (P)
@@ -27,6 +29,8 @@
 //! `matrix/` is below `config/` because a preset is a matter of the grammar: the resolved
 //! configuration holds finished well-known documents (decision record 0001).
 
+pub mod acme;
+pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// The floors, top first; siblings on one floor do not import each other. `src/lib.rs` draws the same.
-const FLOORS: [&[&str]; 16] = [
+const FLOORS: [&[&str]; 18] = [
     &["cli"],
     &["supervisor"],
+    &["admin"],
     &["listener"],
     &["serve"],
     &["handler"],
     &["snapshot"],
     &["upstream"],
+    &["acme"],
     &["tls"],
     &["provision"],
     &["http"],
