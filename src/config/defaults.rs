@@ -2,6 +2,8 @@
 
 use crate::config::decode::At;
 use crate::config::file::File;
+use crate::config::file::acme::{Acme, Fallback};
+use crate::config::file::admin::{Admin, Socket};
 use crate::config::file::matrix::Homeserver;
 use crate::config::file::upstream::{Backend, BackendTls, Probe, Upstream};
 use crate::config::preset;
@@ -13,6 +15,11 @@ pub(crate) fn fill(file: &mut File) {
     if let Some(matrix) = &mut file.matrix {
         matrix.list_mut().iter_mut().for_each(homeserver);
     }
+    if let Some(acme) = &mut file.acme {
+        self::acme(&mut acme.value);
+    }
+    file.state_dir = Some(file.state_dir());
+    admin(&mut file.admin);
     for (_, listener) in &mut file.listeners.0 {
         listener.tls.get_or_insert(false);
     }
@@ -31,6 +38,23 @@ pub(crate) fn fill(file: &mut File) {
 fn homeserver(homeserver: &mut Homeserver) {
     homeserver.host = Some(homeserver.host());
     homeserver.well_known.server = Some(preset::delegation(homeserver));
+}
+
+fn acme(acme: &mut Acme) {
+    for fallback in &mut acme.fallback {
+        let mut detailed = fallback.detailed();
+        // The account was written for the one CA of these that asks for one.
+        if detailed.directory.needs_account() == Some(true) && detailed.external_account.is_none() {
+            detailed.external_account.clone_from(&acme.external_account);
+        }
+        fallback.value = Fallback::Detailed(detailed);
+    }
+}
+
+fn admin(admin: &mut Admin) {
+    let place = admin.socket.as_ref().map_or(Place::ROOT, |socket| socket.place);
+    let socket = admin.socket().map_or(Socket::Flag(false), Socket::Detailed);
+    admin.socket = Some(At::made(socket, place));
 }
 
 fn upstream(upstream: &mut Upstream) {

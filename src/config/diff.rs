@@ -1,10 +1,12 @@
 //! What changes between two configurations, for the reload's log and for what a reload must do.
 //!
-//! It compares and decides nothing else: `threads` and `accept`, which no reload changes, are not in it.
+//! It compares and decides nothing else: `threads`, `accept` and `state_dir`, which no reload changes, are
+//! not in it.
 
 use std::fmt;
 use std::sync::Arc;
 
+use crate::config::model::acme::Acme;
 use crate::config::model::{Certificate, Config, Listener, Site, Upstream};
 
 /// What happened to the things of one kind, by name.
@@ -29,7 +31,8 @@ pub struct Diff {
     pub sites: Changes<Arc<str>>,
     /// Certificates by the chain's file; a changed one is for other hosts or has another key.
     pub certificates: Changes<String>,
-    /// Names of the plain sections that changed, as they are written.
+    /// Names of the plain sections that changed, as they are written. Of `acme` each key is told, unless the
+    /// whole section came or went.
     pub settings: Vec<&'static str>,
 }
 
@@ -58,10 +61,40 @@ fn settings(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("matrix", old.homeservers != new.homeservers),
         ("tls", tls),
+        ("admin", old.admin != new.admin),
         ("limits", old.limits != new.limits),
         ("trusted_proxies", old.trusted_proxies != new.trusted_proxies),
         ("drain", old.drain != new.drain),
         ("log", old.log != new.log),
+    ];
+    let changed = changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name);
+    changed.chain(acme(old.acme.as_ref(), new.acme.as_ref())).collect()
+}
+
+/// The keys of `acme` that changed; each leads to other actions of a CA.
+fn acme(old: Option<&Acme>, new: Option<&Acme>) -> Vec<&'static str> {
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (old, new),
+        (None, None) => return Vec::new(),
+        _ => return vec!["acme"],
+    };
+    let first = |acme: &Acme| acme.authorities.first().cloned();
+    let (one, other) = (first(old), first(new));
+    let (one, other) = (one.as_ref(), other.as_ref());
+    let fallbacks = |acme: &Acme| acme.authorities.iter().skip(1).cloned().collect::<Vec<_>>();
+    let changed = [
+        ("acme.contact", old.contact != new.contact),
+        ("acme.directory", one.map(|one| &one.directory) != other.map(|other| &other.directory)),
+        ("acme.ca_file", one.map(|one| &one.ca_file) != other.map(|other| &other.ca_file)),
+        ("acme.profile", one.map(|one| &one.profile) != other.map(|other| &other.profile)),
+        (
+            "acme.external_account",
+            one.map(|one| &one.external_account) != other.map(|other| &other.external_account),
+        ),
+        ("acme.fallback", fallbacks(old) != fallbacks(new)),
+        ("acme.challenge", old.challenges != new.challenges),
+        ("acme.key_type", old.key_type != new.key_type),
+        ("acme.failing_name", old.failing_name != new.failing_name),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
 }
@@ -155,11 +188,31 @@ threads: 2
             ),
             (
                 "threads: 2",
+                "threads: 2\nacme: { contact: a@example.com }\nadmin: { socket: /run/x.sock }",
+                "changed: admin, acme",
+            ),
+            (
+                "threads: 2",
                 "threads: 2\nlisteners: { federation: { bind: [ 0.0.0.0:8449 ] }, x: { bind: [ 127.0.0.1:1 ] } }",
                 "listeners: added x; changed federation",
             ),
         ] {
             assert_eq!(told(&BASE.replace(from, to)), line);
+        }
+    }
+
+    #[test]
+    fn keys_of_acme_are_told_one_by_one() {
+        let acme = |keys: &str| config(&format!("{BASE}acme: {{ contact: a@example.com{keys} }}\n"));
+        for (keys, line) in [
+            ("", "nothing changed in the configuration"),
+            (", directory: letsencrypt", "nothing changed in the configuration"),
+            (", profile: shortlived", "changed: acme.profile"),
+            (", fallback: [ https://ca.example/ ]", "changed: acme.fallback"),
+            (", challenge: http-01, key_type: p384", "changed: acme.challenge, acme.key_type"),
+            (", failing_name: wait", "changed: acme.failing_name"),
+        ] {
+            assert_eq!(Diff::between(&acme(""), &acme(keys)).to_string(), line);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Every step goes on after an error as far as it can, so that all errors are told at once. Nothing here
 //! reads a file, a socket or the clock.
 
+mod control_socket;
 pub mod decode;
 mod defaults;
 mod deserializer;
@@ -14,17 +15,20 @@ pub mod diff;
 pub mod file;
 mod merge;
 pub mod model;
+mod networks;
 mod preset;
 pub mod problem;
 mod rejection;
 mod resolve;
 pub mod scalar;
+pub mod signable;
 pub mod source;
 mod syntax;
 pub mod tree;
 mod warnings;
 mod words;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::file::File;
@@ -50,6 +54,8 @@ pub struct Loaded {
 /// Something in the file that another part has a warning about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Anchor {
+    /// The CA of this index: that of `acme` itself, then its fallbacks.
+    Authority(usize),
     /// The certificate of this index.
     Certificate(usize),
     /// Nothing in particular: the file as a whole.
@@ -85,7 +91,10 @@ fn anchors(file: &File) -> Vec<(Anchor, Place)> {
     let upstreams = file.upstreams.0.iter().filter_map(|(name, upstream)| {
         Some((Anchor::Upstream(name.value.to_string()), upstream.backends.as_ref()?.first()?.place))
     });
-    certificates.chain(sites).chain(upstreams).collect()
+    let fallbacks = file.acme.iter().flat_map(|acme| &acme.fallback).map(|fallback| fallback.place);
+    let authorities = file.acme.iter().map(|acme| acme.place).chain(fallbacks).enumerate();
+    let authorities = authorities.map(|(index, place)| (Anchor::Authority(index), place));
+    certificates.chain(sites).chain(upstreams).chain(authorities).collect()
 }
 
 /// More problems than this are not located.
@@ -148,6 +157,12 @@ fn expanded(file: &File, name: &str) -> String {
         "# What is in force of {}, with every default and what `matrix` makes.\n{yaml}",
         name.escape_debug()
     )
+}
+
+/// Where a running porchd is asked, for a client of it: from a file that may be wrong elsewhere, or no YAML at
+/// all. `None`: there is no socket.
+pub fn control_socket(text: &str) -> Option<PathBuf> {
+    control_socket::read(text)
 }
 
 /// A JSON Schema of the file, for editors.

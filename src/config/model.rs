@@ -3,7 +3,10 @@
 //! Valid by construction: names are resolved, presets are expanded, defaults are filled in, hosts are
 //! lower-case. Nothing here knows YAML; `file.rs` mirrors what a user writes.
 
+pub mod acme;
+pub mod admin;
 pub mod homeserver;
+pub mod limits;
 pub mod log;
 pub mod route;
 
@@ -15,7 +18,10 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use self::acme::Acme;
+use self::admin::Admin;
 use self::homeserver::Homeserver;
+use self::limits::{Drain, Limits};
 use self::log::Log;
 use self::route::Route;
 
@@ -32,6 +38,12 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// TLS settings of all TLS listeners.
     pub tls: Tls,
+    /// How certificates are ordered; `None`: they are not.
+    pub acme: Option<Acme>,
+    /// The folder of what porchd must remember; made with mode 0700 when it is needed. Fixed while porchd runs.
+    pub state_dir: PathBuf,
+    /// Where the control socket is.
+    pub admin: Admin,
     /// Named groups of backends.
     pub upstreams: Vec<Upstream>,
     /// What is served, by host.
@@ -315,34 +327,4 @@ impl Access {
         let listed = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&ip));
         !listed(&self.deny) && (self.allow.is_empty() || listed(&self.allow))
     }
-}
-
-/// Bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at a time; `None`: min(20000, (descriptors - 200) / 2).
-    pub connections: Option<usize>,
-    /// Connections at a time of one client address (IPv6: one /64).
-    pub connections_per_address: usize,
-    /// Until a TLS handshake is done.
-    pub handshake: Duration,
-    /// From the first byte of a request until its head is complete.
-    pub request_head: Duration,
-    /// Idle between requests.
-    pub keep_alive: Duration,
-    /// Of an upgraded connection without a byte in either direction.
-    pub tunnel_idle: Duration,
-    /// While porchd waits for that peer to send or take a body's next bytes.
-    pub body_progress: Duration,
-    /// Largest request body in bytes; media uploads are not bounded by it.
-    pub body: u64,
-}
-
-/// Deadlines of a drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drain {
-    /// Of a stop.
-    pub stop: Duration,
-    /// Of what a reload retired.
-    pub reload: Duration,
 }

@@ -3,6 +3,8 @@
 //! Doc comments of fields are the descriptions of `porchd schema`. Each value is checked alone when it
 //! is read; what values mean together is checked in `resolve`.
 
+pub mod acme;
+pub mod admin;
 pub mod basics;
 pub mod listener;
 pub mod matrix;
@@ -15,6 +17,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::decode::At;
+use crate::config::file::acme::Acme;
+use crate::config::file::admin::Admin;
 use crate::config::file::basics::{AcceptMode, Drain, Limits, Log, Threads};
 use crate::config::file::listener::{Listener, Tls};
 use crate::config::file::matrix::Homeservers;
@@ -22,6 +26,7 @@ use crate::config::file::named::Named;
 use crate::config::file::site::Site;
 use crate::config::file::upstream::Upstream;
 use crate::config::scalar::address::Net;
+use crate::config::scalar::web::FilePath;
 
 /// The configuration of porchd.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +48,14 @@ pub struct File {
     pub listeners: Named<Listener>,
     /// Certificates and TLS settings of all TLS listeners.
     pub tls: Tls,
+    /// Certificates that porchd orders and renews by itself. Without this key it orders none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acme: Option<At<Acme>>,
+    /// The folder of what porchd must remember: certificates that it ordered and their keys, its accounts at
+    /// CAs, and when it may ask them again. Made when it is missing, for porchd's own eyes alone; fixed while
+    /// porchd runs. Default: /var/lib/porchd, on OpenBSD /var/porchd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_dir: Option<FilePath>,
     /// Named groups of backends.
     #[serde(skip_serializing_if = "Named::is_empty")]
     pub upstreams: Named<Upstream>,
@@ -57,4 +70,14 @@ pub struct File {
     pub drain: Drain,
     /// Where log lines go.
     pub log: Log,
+    /// How a running porchd is asked.
+    pub admin: Admin,
+}
+
+impl File {
+    /// The folder of what porchd must remember.
+    pub(crate) fn state_dir(&self) -> FilePath {
+        let default = if cfg!(target_os = "openbsd") { "/var/porchd" } else { "/var/lib/porchd" };
+        self.state_dir.clone().unwrap_or_else(|| FilePath(default.into()))
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! It changes nothing that was written; presets and defaults are in the mirror already.
 
+pub(crate) mod acme;
 pub(crate) mod listener;
 pub(crate) mod matrix;
 pub(crate) mod route;
@@ -70,11 +71,14 @@ impl<'a> Resolver<'a> {
             },
             listeners: self.listeners(),
             tls: self.tls(),
+            acme: self.acme(),
+            state_dir: file.state_dir().0,
+            admin: self.admin(),
             upstreams: self.upstreams(),
             sites: self.sites(),
             limits: limits(&file.limits),
             trusted_proxies: file.trusted_proxies.iter().map(|net| net.value.0).collect(),
-            drain: model::Drain { stop: file.drain.stop.0, reload: file.drain.reload.0 },
+            drain: model::limits::Drain { stop: file.drain.stop.0, reload: file.drain.reload.0 },
             log: log(&file.log),
         }
     }
@@ -92,12 +96,12 @@ impl<'a> Resolver<'a> {
 
 fn nothing_to_do() -> Finding {
     Finding::error(Place::ROOT, "there is nothing to serve: neither `matrix` nor `sites`").help(
-        "the least that makes sense is `matrix` with `server_name` and `home`, and `tls` with a certificate",
+        "the least that makes sense is `matrix` with `server_name` and `home`, and `acme` with `contact`",
     )
 }
 
-fn limits(limits: &basics::Limits) -> model::Limits {
-    model::Limits {
+fn limits(limits: &basics::Limits) -> model::limits::Limits {
+    model::limits::Limits {
         connections: match limits.connections {
             Connections::Auto(_) => None,
             Connections::Count(count) => Some(count.as_usize()),

@@ -93,6 +93,7 @@ macro_rules! number_scalar {
     };
 }
 
+pub mod acme;
 pub mod address;
 pub mod name;
 pub mod quantity;

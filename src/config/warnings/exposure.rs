@@ -6,11 +6,12 @@ use crate::config::decode::At;
 use crate::config::file::File;
 use crate::config::file::route::Route;
 use crate::config::file::site::{Access, Site};
+use crate::config::networks;
 use crate::config::problem::Finding;
 use crate::config::scalar::name::Name;
 use crate::config::scalar::web::UrlPath;
 use crate::config::tree::Place;
-use crate::config::warnings::{binds, homes, homeservers, is_private};
+use crate::config::warnings::{binds, homes, homeservers};
 
 /// Appends what strangers can reach or forge.
 pub(super) fn findings(file: &File, findings: &mut Vec<Finding>) {
@@ -37,7 +38,9 @@ fn open_net(place: Place, net: &IpNet) -> Option<Finding> {
     let few = if net.addr().is_ipv4() { 24 } else { 48 };
     let title = match net.prefix_len() {
         0 => "Synapse's admin API is open to the world",
-        length if length < few && !is_private(net) => "Synapse's admin API is open to a large public network",
+        length if length < few && !networks::is_private(net) => {
+            "Synapse's admin API is open to a large public network"
+        }
         _ => return None,
     };
     Some(

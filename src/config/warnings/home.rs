@@ -9,9 +9,10 @@ use crate::config::decode::At;
 use crate::config::file::File;
 use crate::config::file::upstream::{Backend, BackendTls, Upstream};
 use crate::config::model::BackendAddress;
+use crate::config::networks;
 use crate::config::problem::Finding;
 use crate::config::scalar::name::Name;
-use crate::config::warnings::{binds, homes, is_private, place_or};
+use crate::config::warnings::{binds, homes, place_or};
 
 /// How long Synapse keeps an idle connection: twisted.web.http's `_REQUEST_TIMEOUT`; it can't be set.
 const SYNAPSE_KEEPS: Duration = Duration::from_secs(60);
@@ -79,7 +80,7 @@ fn localhost(backend: &At<Backend>) -> Option<Finding> {
 
 fn public(backend: &At<Backend>) -> Option<Finding> {
     let BackendAddress::Socket(addr) = backend.address().0 else { return None };
-    (!is_private(&IpNet::from(addr.ip()))).then(|| {
+    (!networks::is_private(&IpNet::from(addr.ip()))).then(|| {
         Finding::warning(backend.place, "home has a public address, and the way there is not encrypted")
             .label("everything can be read on the way")
             .help("go through a tunnel such as WireGuard and write the address inside it, or set `tls` on the upstream")

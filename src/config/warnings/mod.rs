@@ -2,11 +2,10 @@
 //!
 //! What only the certificates' files or home itself can tell is not here: see `porchd check`.
 
+mod acme;
 mod exposure;
 mod home;
 mod site;
-
-use ipnet::IpNet;
 
 use crate::config::decode::At;
 use crate::config::file::File;
@@ -22,6 +21,7 @@ pub(crate) fn of(file: &File) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(no_certificate(file));
     findings.extend(no_ipv6(file));
+    acme::findings(file, &mut findings);
     exposure::findings(file, &mut findings);
     home::findings(file, &mut findings);
     site::findings(file, &mut findings);
@@ -48,11 +48,12 @@ fn binds(listener: &Listener) -> &[At<Bind>] {
 
 fn no_certificate(file: &File) -> Option<Finding> {
     let (name, _) = tls_listeners(file).next()?;
-    let none = file.tls.certificates.is_empty() && !file.tls.internal_ca;
+    let none = file.tls.certificates.is_empty() && !file.tls.internal_ca && file.acme.is_none();
     none.then(|| {
         Finding::warning(name.place, format!("there is no certificate for listener `{}`", name.value))
             .label("every TLS handshake will fail")
-            .help("name one in `tls.certificates`; for a trial on your own machine: `tls: { internal_ca: true }`")
+            .help("have them ordered, `acme: { contact: YOUR_ADDRESS }`, or name one in `tls.certificates`")
+            .help("for a trial on your own machine: `tls: { internal_ca: true }`")
     })
 }
 
@@ -68,24 +69,6 @@ fn no_ipv6(file: &File) -> Option<Finding> {
             ),
         )
     })
-}
-
-/// Networks that are nobody's but the owner's: private, shared (RFC 6598), link-local, loopback, ULA.
-const PRIVATE: [&str; 9] = [
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "100.64.0.0/10",
-    "169.254.0.0/16",
-    "127.0.0.0/8",
-    "fc00::/7",
-    "fe80::/10",
-    "::1/128",
-];
-
-/// Whether all of `net` is private.
-fn is_private(net: &IpNet) -> bool {
-    PRIVATE.iter().filter_map(|private| private.parse::<IpNet>().ok()).any(|private| private.contains(net))
 }
 
 /// Where a finding about something that may be the preset's own can be shown.
