@@ -218,11 +218,11 @@ fn outside_is_absent(error: io::Error) -> io::Error {
     }
 }
 
-fn c_string(text: &OsStr) -> io::Result<CString> {
+pub(super) fn c_string(text: &OsStr) -> io::Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| io::ErrorKind::NotFound.into())
 }
 
-fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
+pub(super) fn owned(fd: libc::c_int) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -240,7 +240,7 @@ impl Drop for Stream {
     }
 }
 
-fn names_in(fd: OwnedFd, most: usize) -> io::Result<Vec<OsString>> {
+pub(super) fn names_in(fd: OwnedFd, most: usize) -> io::Result<Vec<OsString>> {
     let raw = fd.into_raw_fd();
     // SAFETY: `raw` is an open descriptor of ours; on success the stream owns it.
     let Some(stream) = NonNull::new(unsafe { libc::fdopendir(raw) }) else {
@@ -252,8 +252,13 @@ fn names_in(fd: OwnedFd, most: usize) -> io::Result<Vec<OsString>> {
     let stream = Stream(stream);
     let mut names = Vec::new();
     while names.len() < most {
+        // readdir(3) tells an error from the end by errno alone, which it leaves as it was at the end.
+        forget_errno();
         // SAFETY: the stream is open and used by this thread alone.
-        let Some(entry) = NonNull::new(unsafe { libc::readdir(stream.0.as_ptr()) }) else { break };
+        let Some(entry) = NonNull::new(unsafe { libc::readdir(stream.0.as_ptr()) }) else {
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() == Some(0) { break } else { return Err(error) }
+        };
         // SAFETY: an entry's name is NUL-terminated and lives until the next readdir of this stream.
         let name = unsafe { CStr::from_ptr((*entry.as_ptr()).d_name.as_ptr()) }.to_bytes();
         if !matches!(name, b"." | b"..") {
@@ -261,6 +266,17 @@ fn names_in(fd: OwnedFd, most: usize) -> io::Result<Vec<OsString>> {
         }
     }
     Ok(names)
+}
+
+fn forget_errno() {
+    #[cfg(any(target_os = "openbsd", target_os = "netbsd", target_os = "android"))]
+    use libc::__errno as errno;
+    #[cfg(any(target_os = "linux", target_os = "hurd"))]
+    use libc::__errno_location as errno;
+    #[cfg(any(target_os = "freebsd", target_vendor = "apple"))]
+    use libc::__error as errno;
+    // SAFETY: it returns a pointer to this thread's own errno, which is always valid.
+    unsafe { *errno() = 0 };
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use crate::os::socket;
+use crate::os::folder::Folder;
+use crate::os::{control_socket, owner, socket};
 use crate::provision::{PemPair, Provision, ProvisionError, ProvisionWarning};
 
 /// No file that is read whole is larger: a wrong path (`/dev/zero`, a disk image) must not eat the memory.
@@ -16,6 +18,12 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// The bits of a file's mode that let others read or write it.
 const OTHERS: u32 = 0o006;
+
+/// The bits of a folder's mode that let anybody but its owner do anything.
+const NOT_THE_OWNER: u32 = 0o077;
+
+/// The bit of a folder's mode that lets everybody put files there.
+const WRITABLE_FOR_ALL: u32 = 0o002;
 
 /// Acts in this process.
 #[derive(Debug)]
@@ -30,18 +38,23 @@ impl InProcess {
         Self { configuration, warnings: Vec::new() }
     }
 
-    fn warn_of_open_key(&mut self, path: &Path, file: &File) -> io::Result<()> {
-        let warning = || ProvisionWarning::KeyOpenToOthers { path: path.to_owned() };
-        if file.metadata()?.mode() & OTHERS != 0 && !self.warnings.contains(&warning()) {
-            self.warnings.push(warning());
+    fn warn_once(&mut self, warning: ProvisionWarning) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
         }
-        Ok(())
     }
 
-    fn key(&mut self, path: &Path) -> io::Result<Vec<u8>> {
-        let file = File::open(path)?;
-        self.warn_of_open_key(path, &file)?;
-        read(file)
+    /// The bytes of a file that should be closed to others; `open` is the warning if it is not.
+    fn secret(
+        &mut self,
+        path: &Path,
+        open: fn(PathBuf) -> ProvisionWarning,
+    ) -> Result<Vec<u8>, ProvisionError> {
+        let file = File::open(path).map_err(of(path))?;
+        if file.metadata().map_err(of(path))?.mode() & OTHERS != 0 {
+            self.warn_once(open(path.to_owned()));
+        }
+        read(file).map_err(of(path))
     }
 }
 
@@ -55,12 +68,18 @@ impl Provision for InProcess {
             .map_err(of(&self.configuration))
     }
 
+    fn configuration_name(&self) -> String {
+        self.configuration.display().to_string()
+    }
+
     fn listen(&mut self, addr: SocketAddr, copies: usize) -> Result<Vec<TcpListener>, ProvisionError> {
         socket::listen(addr, copies).map_err(|source| ProvisionError::Bind { addr, source })
     }
 
     fn key_pair(&mut self, cert: &Path, key: &Path) -> Result<PemPair, ProvisionError> {
-        Ok(PemPair { cert: self.public_file(cert)?, key: self.key(key).map_err(of(key))? })
+        let cert = self.public_file(cert)?;
+        let key = self.secret(key, |path| ProvisionWarning::KeyOpenToOthers { path })?;
+        Ok(PemPair { cert, key })
     }
 
     fn log_file(&mut self, path: &Path) -> Result<File, ProvisionError> {
@@ -74,6 +93,32 @@ impl Provision for InProcess {
 
     fn public_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError> {
         File::open(path).and_then(read).map_err(of(path))
+    }
+
+    fn secret_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError> {
+        self.secret(path, |path| ProvisionWarning::SecretOpenToOthers { path })
+    }
+
+    fn state_folder(&mut self, path: &Path) -> Result<Folder, ProvisionError> {
+        let failed = |source| ProvisionError::StateFolder { path: path.to_owned(), source };
+        let folder = Folder::make(path).map_err(failed)?;
+        let mode = folder.mode().map_err(failed)?;
+        if mode & WRITABLE_FOR_ALL != 0 {
+            return Err(ProvisionError::StateFolderWritable { path: path.to_owned() });
+        }
+        let uid = folder.owner().map_err(failed)?;
+        if owner::is_stranger(uid, owner::me()) {
+            self.warn_once(ProvisionWarning::StateFolderOfAnother { path: path.to_owned(), uid });
+        }
+        if mode & NOT_THE_OWNER != 0 {
+            self.warn_once(ProvisionWarning::StateFolderOpenToOthers { path: path.to_owned() });
+        }
+        Ok(folder)
+    }
+
+    fn control_socket(&mut self, path: &Path) -> Result<UnixListener, ProvisionError> {
+        let failed = |source| ProvisionError::ControlSocket { path: path.to_owned(), source };
+        control_socket::listen(path).map_err(failed)
     }
 
     fn warnings(&mut self) -> Vec<ProvisionWarning> {
@@ -177,6 +222,95 @@ mod tests {
             assert_eq!(provision.warnings(), expected, "{mode:o}");
         }
         assert_eq!(provision.warnings(), []);
+    }
+
+    #[test]
+    fn secret_that_others_can_read_is_warned_of() {
+        let folder = Folder::new("secret");
+        let mut provision = InProcess::new(PathBuf::new());
+        let path = folder.file("eab", b"c2VjcmV0", 0o600);
+        assert_eq!(provision.secret_file(&path).unwrap(), b"c2VjcmV0");
+        assert_eq!(provision.warnings(), []);
+        folder.file("eab", b"c2VjcmV0", 0o604);
+        provision.secret_file(&path).unwrap();
+        assert_eq!(provision.warnings(), [ProvisionWarning::SecretOpenToOthers { path }]);
+        let missing = provision.secret_file(&folder.0.join("none")).unwrap_err().to_string();
+        assert!(missing.contains("none: no such file; "), "{missing}");
+    }
+
+    #[test]
+    fn state_folder_is_made_private() {
+        let folder = Folder::new("state");
+        let mut provision = InProcess::new(PathBuf::new());
+        let path = folder.0.join("lib/porchd");
+        for _ in 0..2 {
+            provision.state_folder(&path).unwrap().write("file", b"x").unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        }
+        assert_eq!(provision.warnings(), []);
+        let error = provision.state_folder(&path.join("file")).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("state folder {}/file: this is no folder", path.display())),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn state_folder_that_is_open_keeps_its_mode_and_is_told() {
+        let folder = Folder::new("open");
+        let mut provision = InProcess::new(PathBuf::new());
+        let path = folder.0.join("state");
+        fs::create_dir(&path).unwrap();
+        for (mode, warned, refused) in
+            [(0o700, false, false), (0o750, true, false), (0o755, true, false), (0o1777, false, true)]
+        {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(provision.state_folder(&path).is_err(), refused, "{mode:o}");
+            assert_eq!(provision.warnings().len(), usize::from(warned), "{mode:o}");
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
+        }
+        let told = provision.state_folder(&path).unwrap_err().to_string();
+        assert!(
+            told.ends_with("set `state_dir` to a folder for porchd alone, or chmod 700 this one"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn state_folder_of_another_user_is_told() {
+        let folder = Folder::new("another");
+        let path = folder.0.join("state");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+        // Nobody else may give a folder away, and there it can't be tried.
+        if std::os::unix::fs::chown(&path, Some(65_534), None).is_err() || owner::me() != 0 {
+            return;
+        }
+        let mut provision = InProcess::new(PathBuf::new());
+        provision.state_folder(&path).unwrap();
+        let expected = ProvisionWarning::StateFolderOfAnother { path, uid: 65_534 };
+        assert_eq!(provision.warnings(), [expected]);
+    }
+
+    #[test]
+    fn state_folder_that_cannot_be_made_is_told_with_the_cure() {
+        let source = io::Error::from(ErrorKind::PermissionDenied);
+        let told = ProvisionError::StateFolder { path: "/var/lib/porchd".into(), source }.to_string();
+        assert!(told.contains("mkdir /var/lib/porchd") && told.contains("`state_dir`"), "{told}");
+    }
+
+    #[test]
+    fn control_socket_errors_name_the_path_and_the_cure() {
+        let folder = Folder::new("control");
+        let mut provision = InProcess::new(PathBuf::new());
+        let path = folder.0.join("run/porchd.sock");
+        let _listener = provision.control_socket(&path).unwrap();
+        let told = provision.control_socket(&path).unwrap_err().to_string();
+        let path = path.display();
+        assert!(
+            told.starts_with(&format!("control socket {path}: another porchd answers on it; ")),
+            "{told}"
+        );
     }
 
     #[test]

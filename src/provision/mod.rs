@@ -9,7 +9,12 @@ pub mod in_process;
 use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+
+use crate::os::control_socket::ControlSocketError;
+use crate::os::disk_fault;
+use crate::os::folder::Folder;
 
 /// A privileged act that failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,44 @@ pub enum ProvisionError {
         /// Why; it is shown with the cure.
         source: std::io::Error,
     },
+    /// The state folder can't be made or opened.
+    #[error("state folder {path}: {reason}", path = path.display(), reason = of_state(path, source))]
+    StateFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Why; it is shown with the cure.
+        source: std::io::Error,
+    },
+    /// Anybody could exchange what is in the state folder.
+    #[error(
+        "state folder {path}: every user of this machine may write there; set `state_dir` to a folder for porchd \
+         alone, or chmod 700 this one",
+        path = path.display()
+    )]
+    StateFolderWritable {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The control socket can't be made.
+    #[error("control socket {path}: {source}", path = path.display())]
+    ControlSocket {
+        /// Its path.
+        path: PathBuf,
+        /// Why, with the cure.
+        source: ControlSocketError,
+    },
+}
+
+/// Why there is no state folder: it may not even be there.
+fn of_state(path: &Path, error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => format!(
+            "permission denied; mkdir {path} and chown it to the user that porchd runs as, or set `state_dir` to \
+             a folder of that user",
+            path = path.display()
+        ),
+        _ => disk_fault::reason(error),
+    }
 }
 
 /// Something about a file that works and is still not right.
@@ -40,6 +83,23 @@ pub enum ProvisionWarning {
         /// Its file.
         path: PathBuf,
     },
+    /// Every user of the machine can read or write another secret.
+    SecretOpenToOthers {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// Another user, and not root, can exchange what is in the state folder.
+    StateFolderOfAnother {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
+    /// Others may look into the state folder. What is in it is closed to them all the same.
+    StateFolderOpenToOthers {
+        /// The folder.
+        path: PathBuf,
+    },
 }
 
 impl std::fmt::Display for ProvisionWarning {
@@ -48,6 +108,25 @@ impl std::fmt::Display for ProvisionWarning {
             Self::KeyOpenToOthers { path } => {
                 let path = path.display();
                 write!(f, "private key {path} is open to every user of this machine; chmod o= {path}")
+            }
+            Self::SecretOpenToOthers { path } => {
+                let path = path.display();
+                write!(f, "the secret in {path} is open to every user of this machine; chmod o= {path}")
+            }
+            Self::StateFolderOfAnother { path, uid } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "state folder {path} belongs to another user (uid {uid}), who can exchange its certificates; \
+                     chown it to the user that porchd runs as"
+                )
+            }
+            Self::StateFolderOpenToOthers { path } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "state folder {path} is open to others, who can see which names there are; chmod 700 {path}"
+                )
             }
         }
     }
@@ -103,6 +182,11 @@ pub trait Provision: Send {
     /// The configuration's text.
     fn configuration(&mut self) -> Result<String, ProvisionError>;
 
+    /// What the configuration is called in reports.
+    fn configuration_name(&self) -> String {
+        String::from("porchd.yaml")
+    }
+
     /// Listening sockets for `addr`: `copies` of them, on SO_REUSEPORT when that is more than one.
     ///
     /// Where the system does not balance SO_REUSEPORT (all but Linux), the copies share one queue.
@@ -118,6 +202,21 @@ pub trait Provision: Send {
 
     /// A file of public data that the configuration names (roots of a backend's CA).
     fn public_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError>;
+
+    /// A small file whose content nobody else may know, and which is no certificate's key (an external account's).
+    fn secret_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError>;
+
+    /// The folder for what porchd has to remember, made with mode 0700 when it is missing.
+    ///
+    /// One that is there keeps its mode, because `path` may be a mistake: open to others it is warned of, writable
+    /// for all it is refused.
+    fn state_folder(&mut self, path: &Path) -> Result<Folder, ProvisionError>;
+
+    /// The control socket, listening, non-blocking, mode 0660. Its folder is made when it is missing.
+    ///
+    /// A socket on which nobody answers is replaced; one that is alive, or is no socket, is refused. So it is not
+    /// asked for again while this process has it.
+    fn control_socket(&mut self, path: &Path) -> Result<UnixListener, ProvisionError>;
 
     /// What was noticed since this was asked last, for the log and for `check`.
     fn warnings(&mut self) -> Vec<ProvisionWarning> {
