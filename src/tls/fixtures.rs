@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::config;
+use crate::config::model::acme::{Acme, Authority, Challenge, FailingName, KeyType};
 use crate::config::model::{Certificate, Config, HostPattern, Site};
+use crate::os::folder::Folder;
 use crate::provision::{PemPair, Provision, ProvisionError};
 
 /// A CA that lives for one test.
@@ -72,6 +75,24 @@ fn params(names: &[&str]) -> CertificateParams {
     CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
 }
 
+/// What is needed to order certificates, from a CA of one's own.
+pub(super) fn acme() -> Acme {
+    let authority = Authority {
+        name: "ca.test".into(),
+        directory: "https://ca.test/directory".into(),
+        ca_file: None,
+        profile: None,
+        external_account: None,
+    };
+    Acme {
+        contact: "admin@a.test".into(),
+        authorities: vec![authority],
+        challenges: vec![Challenge::Http01],
+        key_type: KeyType::P256,
+        failing_name: FailingName::LeaveOut,
+    }
+}
+
 /// `*.example.com` or `example.com`.
 pub(super) fn host(text: &str) -> HostPattern {
     match text.strip_prefix("*.") {
@@ -122,6 +143,18 @@ impl Provision for Files {
 
     fn public_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError> {
         self.get(path)
+    }
+
+    fn secret_file(&mut self, _: &Path) -> Result<Vec<u8>, ProvisionError> {
+        unreachable!("certificates need no other secrets")
+    }
+
+    fn state_folder(&mut self, _: &Path) -> Result<Folder, ProvisionError> {
+        unreachable!("certificates need no state")
+    }
+
+    fn control_socket(&mut self, _: &Path) -> Result<UnixListener, ProvisionError> {
+        unreachable!("certificates need no sockets")
     }
 }
 

@@ -82,7 +82,7 @@ fn kind(client: &Client) -> HandshakeKind {
 }
 
 fn loaded(config: &Config, files: &mut Files, carried: &Carried) -> Arc<Store> {
-    Arc::new(load::load(config, files, carried, crate::clock::wall()).unwrap().store)
+    Arc::new(load::load(config, files, carried, &[], crate::clock::wall()).unwrap().store)
 }
 
 /// A store with one certificate for `a.test`, and a CA to trust.

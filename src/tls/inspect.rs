@@ -81,8 +81,7 @@ pub enum InspectError {
 impl Facts {
     /// Whether the certificate is good for `host` (lower case, no port, no trailing dot).
     pub fn covers(&self, host: &str) -> bool {
-        let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        self.names.iter().any(|name| name.matches(literal.unwrap_or(host)))
+        self.names.iter().any(|name| name.matches(bare(host)))
     }
 
     /// Whether the certificate is good for every host that `pattern` means.
@@ -92,6 +91,11 @@ impl Facts {
             HostPattern::Wildcard(_) => self.names.contains(pattern),
         }
     }
+}
+
+/// `host` as certificates name it: an IPv6 address without its brackets.
+pub fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 /// What the chain in `pem` says.

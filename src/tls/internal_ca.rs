@@ -12,6 +12,7 @@ use rcgen::{
 
 use crate::config::model::HostPattern;
 use crate::provision::PemPair;
+use crate::tls::inspect::bare;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -64,7 +65,8 @@ impl InternalCa {
     pub fn sign(&self, hosts: &[HostPattern], now: SystemTime) -> Result<PemPair, SignError> {
         let mut params = valid(now, LEAF_LIFE);
         for host in hosts {
-            params.subject_alt_names.push(alternative_name(host)?);
+            let failed = |source| SignError { host: host.to_string(), source };
+            params.subject_alt_names.push(alternative_name(host).map_err(failed)?);
         }
         params.distinguished_name.push(DnType::CommonName, "porchd");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -77,19 +79,17 @@ impl InternalCa {
     }
 }
 
-fn alternative_name(host: &HostPattern) -> Result<SanType, SignError> {
+/// How a certificate names `host`; an error for what is not ASCII.
+pub(super) fn alternative_name(host: &HostPattern) -> Result<SanType, rcgen::Error> {
     let text = host.to_string();
-    let literal = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&text);
-    if let Ok(ip) = literal.parse::<IpAddr>() {
-        return Ok(SanType::IpAddress(ip));
-    }
-    match text.as_str().try_into() {
-        Ok(name) => Ok(SanType::DnsName(name)),
-        Err(source) => Err(SignError { host: text, source }),
+    match bare(&text).parse::<IpAddr>() {
+        Ok(ip) => Ok(SanType::IpAddress(ip)),
+        Err(_) => text.as_str().try_into().map(SanType::DnsName),
     }
 }
 
-fn valid(now: SystemTime, life: Duration) -> CertificateParams {
+/// Parameters without any name, valid for `life`.
+pub(super) fn valid(now: SystemTime, life: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();

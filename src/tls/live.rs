@@ -27,4 +27,13 @@ impl Live {
     pub fn store(&self, store: Arc<Store>) {
         self.0.store(store);
     }
+
+    /// Puts `store` into use unless it is the same as what is there; whether it did.
+    pub fn change(&self, store: Arc<Store>) -> bool {
+        let changes = !self.0.load().same(&store);
+        if changes {
+            self.0.store(store);
+        }
+        changes
+    }
 }

@@ -1,22 +1,20 @@
-//! From the configuration to a store: reads every certificate, signs what is left to the internal CA.
+//! From the configuration to a store: files first, then what was ordered, then what is made here for the rest.
 //!
 //! All errors are told at once, and nothing is put into use here.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use crate::config::model::{Certificate, Config, HostPattern};
+use crate::config::model::{Certificate, Config};
 use crate::provision::{Provision, ProvisionError};
-use crate::tls::internal_ca::{InternalCa, SignError};
+use crate::tls::internal_ca::InternalCa;
+use crate::tls::made::{self, MadeError};
+use crate::tls::managed::{self, Managed};
+use crate::tls::reuse::Reuse;
+use crate::tls::stand_in::StandIn;
 use crate::tls::store::{Entry, Origin, Served, ServedError, Settings, Store};
 use crate::tls::tickets::Tickets;
 use crate::tls::warnings::{self, Warning};
-
-/// What the internal CA always signs for, beside the sites' hosts.
-const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-
-/// A leaf of the internal CA that ends sooner than this is signed again by a reload.
-const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What outlives a reload.
 #[derive(Debug, Clone)]
@@ -25,6 +23,8 @@ pub struct Carried {
     pub tickets: Tickets,
     /// The internal CA: of this process, or given from outside.
     pub ca: Option<Arc<InternalCa>>,
+    /// The key of stand-ins.
+    pub stand_in: StandIn,
     /// The store in use: certificates whose bytes are the same are kept.
     pub old: Option<Arc<Store>>,
 }
@@ -32,13 +32,13 @@ pub struct Carried {
 impl Carried {
     /// For a start.
     pub fn fresh() -> Result<Self, rustls::Error> {
-        Ok(Self { tickets: Tickets::new()?, ca: None, old: None })
+        Ok(Self { tickets: Tickets::new()?, ca: None, stand_in: StandIn::default(), old: None })
     }
 
     /// For the next reload, when `store` was put into use.
     pub fn with(&self, store: Arc<Store>) -> Self {
         let ca = store.ca().or(self.ca.as_ref()).map(Arc::clone);
-        Self { tickets: self.tickets.clone(), ca, old: Some(store) }
+        Self { ca, old: Some(store), ..self.clone() }
     }
 }
 
@@ -49,6 +49,17 @@ pub struct Loaded {
     pub store: Store,
     /// What an operator should know.
     pub warnings: Vec<Warning>,
+}
+
+/// What a load makes of certificates that changed underneath, when nobody is there to refuse it to.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// The store; where a certificate is at fault, the one before goes on in it.
+    pub store: Store,
+    /// What an operator should know.
+    pub warnings: Vec<Warning>,
+    /// The certificates at fault.
+    pub errors: Vec<CertificateError>,
 }
 
 /// A certificate that can't be loaded: which one, the file at fault, and the cure.
@@ -70,12 +81,9 @@ pub enum CertificateError {
         /// Why.
         fault: ServedError,
     },
-    /// The internal CA's certificate can't be made.
+    /// What no file covers can't be given a certificate of this process' own.
     #[error(transparent)]
-    Sign(#[from] SignError),
-    /// The internal CA's certificate can't be served.
-    #[error("certificate of the internal CA: {0}")]
-    Signed(ServedError),
+    Made(#[from] MadeError),
 }
 
 /// The hosts that the configuration gives a certificate, where it gives some.
@@ -97,106 +105,87 @@ fn blamed(of: &Certificate, fault: &ServedError) -> String {
     }
 }
 
-/// Loads what `config` names.
+/// Loads what `config` names, and `managed`, for a start or a reload: any file at fault refuses it.
 pub fn load(
     config: &Config,
     provision: &mut dyn Provision,
     carried: &Carried,
+    managed: &[Managed],
     now: SystemTime,
 ) -> Result<Loaded, Vec<CertificateError>> {
+    let Refreshed { store, warnings, errors } = refresh(config, provision, carried, managed, now);
+    if errors.is_empty() { Ok(Loaded { store, warnings }) } else { Err(errors) }
+}
+
+/// The same for the configuration in force, when its files may have changed or `managed` has.
+///
+/// A file at fault (half-written, or its key not there yet) leaves its certificate as it was and keeps
+/// nobody else's from being renewed. Cheap when nothing changed; then the store is the `same` as before.
+pub fn refresh(
+    config: &Config,
+    provision: &mut dyn Provision,
+    carried: &Carried,
+    managed: &[Managed],
+    now: SystemTime,
+) -> Refreshed {
     let settings = Settings { min_version: config.tls.min_version, tickets: carried.tickets.clone() };
-    let (mut entries, mut errors) = (Vec::new(), Vec::new());
+    let reuse = Reuse { settings, old: carried.old.as_deref(), now };
+    let (mut files, mut errors, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for certificate in &config.tls.certificates {
-        match from_files(certificate, provision, carried, &settings) {
-            Ok(served) => entries.push(Entry { hosts: certificate.hosts.clone(), served }),
-            Err(error) => errors.push(error),
+        let origin = Origin::File(certificate.cert.clone());
+        let served = from_files(certificate, &origin, provision, &reuse).or_else(|error| {
+            errors.push(error);
+            reuse.before(&origin).ok_or(())
+        });
+        files.extend(served.ok().map(|served| Entry { hosts: certificate.hosts.clone(), served }));
+    }
+    let indexed = Store::new(files.clone(), Vec::new(), None);
+    let mut others = managed::entries(managed, config, &indexed, &reuse, &mut warnings);
+    let indexed = Store::new(files.clone(), others.clone(), None);
+    let (made, ca) = match made_here(config, &indexed, carried, &reuse) {
+        Ok(made) => made,
+        Err(error) => {
+            errors.push(error.into());
+            (None, carried.ca.clone())
         }
-    }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let store = match config.tls.internal_ca {
-        true => with_internal_ca(config, entries, carried, &settings, now).map_err(|error| vec![error])?,
-        false => Store::new(entries, None),
     };
-    let warnings = warnings::warnings(&store, config, now);
-    Ok(Loaded { store, warnings })
+    others.extend(made);
+    let store = Store::new(files, others, ca);
+    warnings.extend(warnings::warnings(&store, config, now));
+    Refreshed { store, warnings, errors }
 }
 
 fn from_files(
     certificate: &Certificate,
+    origin: &Origin,
     provision: &mut dyn Provision,
-    carried: &Carried,
-    settings: &Settings,
+    reuse: &Reuse<'_>,
 ) -> Result<Arc<Served>, CertificateError> {
     let of = || Box::new(certificate.clone());
     let pair = provision
         .key_pair(&certificate.cert, &certificate.key)
         .map_err(|fault| CertificateError::Read { of: of(), fault })?;
-    let origin = Origin::File(certificate.cert.clone());
-    let kept = carried.old.iter().flat_map(|old| old.all()).find(|old| old.is_same(&origin, &pair, settings));
-    if let Some(kept) = kept {
-        return Ok(Arc::clone(kept));
-    }
-    let served = Served::new(origin, &pair, settings);
-    served.map(Arc::new).map_err(|fault| CertificateError::Unusable { of: of(), fault })
+    reuse.served(origin, &pair).map_err(|fault| CertificateError::Unusable { of: of(), fault })
 }
 
-/// Adds one certificate for all hosts that `entries` leave out, and for this machine's own names.
-fn with_internal_ca(
+/// What is made here for the hosts that `store` leaves out, and the internal CA if it made it.
+fn made_here(
     config: &Config,
-    mut entries: Vec<Entry>,
+    store: &Store,
     carried: &Carried,
-    settings: &Settings,
-    now: SystemTime,
-) -> Result<Store, CertificateError> {
-    let ca = match &carried.ca {
-        Some(ca) => Arc::clone(ca),
-        None => Arc::new(InternalCa::new(now)?),
-    };
-    let hosts = left_out(config, &Store::new(entries.clone(), None));
-    let kept = carried.old.as_ref().and_then(|old| still_good(old, &ca, &hosts, settings, now));
-    let served = match kept {
-        Some(kept) => kept,
-        None => {
-            let pair = ca.sign(&hosts, now)?;
-            let served = Served::new(Origin::InternalCa, &pair, settings);
-            Arc::new(served.map_err(CertificateError::Signed)?)
-        }
-    };
-    entries.push(Entry { hosts, served });
-    Ok(Store::new(entries, Some(ca)))
-}
-
-fn left_out(config: &Config, files: &Store) -> Vec<HostPattern> {
-    let mut hosts: Vec<HostPattern> = config
-        .sites
-        .iter()
-        .filter(|site| config.listeners.iter().any(|l| l.tls && site.listeners.contains(&l.name)))
-        .flat_map(|site| site.hosts.iter().cloned())
-        .chain(LOCAL.iter().map(|name| HostPattern::Exact((*name).into())))
-        .filter(|host| files.chosen(host).is_none())
-        .collect();
-    hosts.sort();
-    hosts.dedup();
-    hosts
-}
-
-fn still_good(
-    old: &Store,
-    ca: &Arc<InternalCa>,
-    hosts: &[HostPattern],
-    settings: &Settings,
-    now: SystemTime,
-) -> Option<Arc<Served>> {
-    let same_ca = old.ca().is_some_and(|old| Arc::ptr_eq(old, ca));
-    let good = |served: &&Arc<Served>| {
-        served.origin == Origin::InternalCa
-            && served.facts.names == hosts
-            && served.has_settings(settings)
-            && served.facts.not_after.duration_since(now).is_ok_and(|left| left > RENEW_BEFORE)
-    };
-    if same_ca { old.all().iter().find(good).map(Arc::clone) } else { None }
+    reuse: &Reuse<'_>,
+) -> Result<(Option<Entry>, Option<Arc<InternalCa>>), MadeError> {
+    if config.tls.internal_ca {
+        let ca = match &carried.ca {
+            Some(ca) => ca.clone(),
+            None => Arc::new(InternalCa::new(reuse.now)?),
+        };
+        return Ok((Some(made::by_ca(&ca, config, store, reuse)?), Some(ca)));
+    }
+    match &config.acme {
+        Some(_) => Ok((made::by_stand_in(&carried.stand_in, config, store, reuse)?, None)),
+        None => Ok((None, None)),
+    }
 }
 
 #[cfg(test)]
@@ -205,15 +194,17 @@ mod tests {
     use crate::config::model::TlsVersion;
     use crate::provision::PemPair;
     use crate::tls::fixtures::{self, Ca, Files, now};
+    use crate::tls::live::Live;
+    use crate::tls::made::RENEW_BEFORE;
 
     fn errors(certificates: Vec<Certificate>, files: &mut Files) -> Vec<String> {
         let config = fixtures::config(certificates, &[]);
-        let errors = load(&config, files, &Carried::fresh().unwrap(), now()).unwrap_err();
+        let errors = load(&config, files, &Carried::fresh().unwrap(), &[], now()).unwrap_err();
         errors.iter().map(ToString::to_string).collect()
     }
 
     fn store(config: &Config, files: &mut Files, carried: &Carried) -> Arc<Store> {
-        Arc::new(load(config, files, carried, now()).unwrap().store)
+        Arc::new(load(config, files, carried, &[], now()).unwrap().store)
     }
 
     #[test]
@@ -262,7 +253,7 @@ mod tests {
         let pair = ca.leaf_within(&["a.test"], fixtures::day(2020, 1, 1), fixtures::day(2021, 1, 1));
         let certificate = files.put("old", pair, &[]);
         let config = fixtures::config(vec![certificate], &[&["a.test"]]);
-        let loaded = load(&config, &mut files, &Carried::fresh().unwrap(), now()).unwrap();
+        let loaded = load(&config, &mut files, &Carried::fresh().unwrap(), &[], now()).unwrap();
         assert!(matches!(loaded.warnings[0], Warning::Expired { .. }), "{:?}", loaded.warnings);
     }
 
@@ -292,7 +283,7 @@ mod tests {
         let carried = Carried::fresh().unwrap();
         let carried = carried.with(store(&config, &mut files, &carried));
         files.put("a", PemPair { key: ca.leaf(&["a.test"]).key, ..pair }, &[]);
-        assert_eq!(load(&config, &mut files, &carried, now()).unwrap_err().len(), 1);
+        assert_eq!(load(&config, &mut files, &carried, &[], now()).unwrap_err().len(), 1);
     }
 
     #[test]
@@ -320,7 +311,7 @@ mod tests {
         let first = store(&config, &mut Files::default(), &carried);
         let carried = carried.with(Arc::clone(&first));
         let late = first.all()[0].facts.not_after - RENEW_BEFORE;
-        let renewed = load(&config, &mut Files::default(), &carried, late).unwrap();
+        let renewed = load(&config, &mut Files::default(), &carried, &[], late).unwrap();
         assert!(renewed.store.all()[0].facts.not_after > first.all()[0].facts.not_after);
         assert_eq!(renewed.warnings, []);
     }
@@ -337,5 +328,54 @@ mod tests {
         config.tls.internal_ca = true;
         let third = store(&config, &mut Files::default(), &carried);
         assert!(Arc::ptr_eq(first.ca().unwrap(), third.ca().unwrap()));
+    }
+
+    #[test]
+    fn refresh_that_finds_nothing_new_gives_the_same_store() {
+        let (ca, mut files) = (Ca::new(), Files::default());
+        let certificates = vec![files.put("a", ca.chain(&["a.test"]), &["a.test"])];
+        let mut config = fixtures::config(certificates, &[&["a.test"], &["b.test"], &["[::1]"]]);
+        let managed = [Managed { site: "b.test".into(), pair: ca.chain(&["b.test"]) }];
+        for (internal_ca, acme) in [(true, None), (false, Some(fixtures::acme()))] {
+            (config.tls.internal_ca, config.acme) = (internal_ca, acme);
+            let carried = Carried::fresh().unwrap();
+            let refresh = |files: &mut Files, carried: &Carried| {
+                refresh(&config, files, carried, &managed, now()).store
+            };
+            let first = Arc::new(refresh(&mut files, &carried));
+            let carried = carried.with(first.clone());
+            assert_eq!(first.all().len(), 3);
+            assert!(first.same(&refresh(&mut files, &carried)));
+            let live = Live::new(first);
+            assert!(!live.change(Arc::new(refresh(&mut files, &carried))));
+            files.put("a", ca.chain(&["a.test"]), &["a.test"]);
+            assert!(live.change(Arc::new(refresh(&mut files, &carried))));
+        }
+    }
+
+    #[test]
+    fn refresh_leaves_a_certificate_at_fault_as_it_was_and_takes_up_the_others() {
+        let (ca, mut files) = (Ca::new(), Files::default());
+        let certificates = ["a", "b", "c"].map(|name| files.put(name, ca.chain(&["a.test"]), &[]));
+        let config = fixtures::config(certificates.to_vec(), &[&["d.test"]]);
+        let carried = Carried::fresh().unwrap();
+        let first = store(&config, &mut files, &carried);
+        let carried = carried.with(first.clone());
+
+        let (half, other) = (ca.chain(&["a.test"]), ca.chain(&["a.test"]));
+        let half = PemPair { cert: half.cert[..half.cert.len() - 40].to_vec(), ..half };
+        files.put("a", half, &[]);
+        files.put("b", other.clone(), &[]);
+        files.put("c", PemPair { key: ca.leaf(&["a.test"]).key, ..other }, &[]);
+        let managed = [Managed { site: "d.test".into(), pair: ca.chain(&["d.test"]) }];
+        let Refreshed { store: second, errors, .. } = refresh(&config, &mut files, &carried, &managed, now());
+        let kept = |index: usize| Arc::ptr_eq(&first.all()[index], &second.all()[index]);
+        assert_eq!([kept(0), kept(1), kept(2)], [true, false, true]);
+        assert!(second.lookup(Some("d.test")).is_some_and(|served| served.covers("d.test")));
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(told[0].starts_with("certificate: /a.crt has a section without an END line"), "{told:?}");
+        assert!(told[1].starts_with("certificate: /c.key with /c.crt: the key does not"), "{told:?}");
+        assert_eq!(told.len(), 2);
+        assert_eq!(load(&config, &mut files, &carried, &managed, now()).unwrap_err().len(), 2);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,15 +35,21 @@ pub struct Settings {
 pub enum Origin {
     /// This file.
     File(PathBuf),
+    /// It was ordered for this site.
+    Acme(Arc<str>),
     /// The internal CA.
     InternalCa,
+    /// Made here until there is one, self-signed.
+    StandIn,
 }
 
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => write!(f, "certificate {}", path.display()),
+            Self::Acme(site) => write!(f, "certificate of site \"{site}\""),
             Self::InternalCa => f.write_str("certificate of the internal CA"),
+            Self::StandIn => f.write_str("stand-in certificate"),
         }
     }
 }
@@ -173,23 +180,19 @@ pub struct Entry {
 /// All certificates of one load.
 #[derive(Debug)]
 pub struct Store {
-    configured: Index,
-    named: Index,
+    files: Rank,
+    others: Rank,
     all: Vec<Arc<Served>>,
     ca: Option<Arc<InternalCa>>,
 }
 
 impl Store {
-    /// Indexes `entries`: of several for one host the first wins, and the first of all is the default.
-    pub fn new(entries: Vec<Entry>, ca: Option<Arc<InternalCa>>) -> Self {
-        let (mut configured, mut named) = (Index::default(), Index::default());
-        for Entry { hosts, served } in &entries {
-            let hosts = if hosts.is_empty() { &served.facts.names } else { hosts };
-            hosts.iter().for_each(|host| configured.add(host, served));
-            served.facts.names.iter().for_each(|name| named.add(name, served));
-        }
-        let all = entries.into_iter().map(|entry| entry.served).collect();
-        Self { configured, named, all, ca }
+    /// Indexes `files` and, for hosts that no file is for, `others`: of several for one host the first wins,
+    /// and the first of all is the default.
+    pub fn new(files: Vec<Entry>, others: Vec<Entry>, ca: Option<Arc<InternalCa>>) -> Self {
+        let ranks = (Rank::new(&files), Rank::new(&others));
+        let all = files.into_iter().chain(others).map(|entry| entry.served).collect();
+        Self { files: ranks.0, others: ranks.1, all, ca }
     }
 
     /// The certificate for a handshake that asks for `sni`; `None` only when there is no certificate at all.
@@ -204,14 +207,23 @@ impl Store {
         found.or_else(|| self.all.first())
     }
 
+    /// The certificate for a handshake that asks for no name, as those for addresses do (RFC 6066 section 3),
+    /// from a client that reached `address`.
+    pub fn lookup_reached(&self, address: IpAddr) -> Option<&Arc<Served>> {
+        let host = address.to_canonical().to_string();
+        let configured = self.files.configured.find(&host).or_else(|| self.others.configured.find(&host));
+        // The internal CA names this machine's own addresses whether anybody wants them or not.
+        configured.filter(|served| served.origin != Origin::InternalCa).or_else(|| self.all.first())
+    }
+
     /// The certificate chosen for the hosts that `pattern` means, without the default.
     pub fn chosen(&self, pattern: &HostPattern) -> Option<&Arc<Served>> {
-        match pattern {
-            HostPattern::Exact(host) => self.find(host),
-            HostPattern::Wildcard(parent) => {
-                self.configured.wildcard.get(parent).or_else(|| self.named.wildcard.get(parent))
-            }
-        }
+        self.files.chosen(pattern).or_else(|| self.others.chosen(pattern))
+    }
+
+    /// Whether a file answers for the hosts that `pattern` means, so that nothing need be ordered for them.
+    pub fn has_file_for(&self, pattern: &HostPattern) -> bool {
+        self.files.chosen(pattern).is_some()
     }
 
     /// Every certificate, the default one first.
@@ -221,8 +233,16 @@ impl Store {
 
     /// Whether any lookup finds `served`.
     pub fn serves(&self, served: &Arc<Served>) -> bool {
-        let mut found = self.configured.all().chain(self.named.all()).chain(self.all.first());
+        let mut found = self.files.all().chain(self.others.all()).chain(self.all.first());
         found.any(|other| Arc::ptr_eq(other, served))
+    }
+
+    /// Whether every lookup finds the same objects in `other`: to swap the one for the other changes nothing.
+    pub fn same(&self, other: &Self) -> bool {
+        self.all.len() == other.all.len()
+            && self.all.iter().zip(&other.all).all(|(one, other)| Arc::ptr_eq(one, other))
+            && self.files.same(&other.files)
+            && self.others.same(&other.others)
     }
 
     /// The internal CA, if it signed any of them.
@@ -231,7 +251,47 @@ impl Store {
     }
 
     fn find(&self, host: &str) -> Option<&Arc<Served>> {
+        self.files.find(host).or_else(|| self.others.find(host))
+    }
+}
+
+/// Certificates of one rank: those that are configured for a host before those that only name it.
+#[derive(Debug, Default)]
+struct Rank {
+    configured: Index,
+    named: Index,
+}
+
+impl Rank {
+    fn new(entries: &[Entry]) -> Self {
+        let mut rank = Self::default();
+        for Entry { hosts, served } in entries {
+            let hosts = if hosts.is_empty() { &served.facts.names } else { hosts };
+            hosts.iter().for_each(|host| rank.configured.add(host, served));
+            served.facts.names.iter().for_each(|name| rank.named.add(name, served));
+        }
+        rank
+    }
+
+    fn chosen(&self, pattern: &HostPattern) -> Option<&Arc<Served>> {
+        match pattern {
+            HostPattern::Exact(host) => self.find(inspect::bare(host)),
+            HostPattern::Wildcard(parent) => {
+                self.configured.wildcard.get(parent).or_else(|| self.named.wildcard.get(parent))
+            }
+        }
+    }
+
+    fn find(&self, host: &str) -> Option<&Arc<Served>> {
         self.configured.find(host).or_else(|| self.named.find(host))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Served>> {
+        self.configured.all().chain(self.named.all())
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self.configured.same(&other.configured) && self.named.same(&other.named)
     }
 }
 
@@ -245,10 +305,10 @@ struct Index {
 impl Index {
     fn add(&mut self, pattern: &HostPattern, served: &Arc<Served>) {
         let (map, name) = match pattern {
-            HostPattern::Exact(host) => (&mut self.exact, host),
-            HostPattern::Wildcard(parent) => (&mut self.wildcard, parent),
+            HostPattern::Exact(host) => (&mut self.exact, inspect::bare(host)),
+            HostPattern::Wildcard(parent) => (&mut self.wildcard, &**parent),
         };
-        map.entry(Arc::clone(name)).or_insert_with(|| Arc::clone(served));
+        map.entry(name.into()).or_insert_with(|| Arc::clone(served));
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Served>> {
@@ -261,6 +321,16 @@ impl Index {
             let (label, parent) = host.split_once('.')?;
             if label.is_empty() { None } else { self.wildcard.get(parent) }
         })
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        let same = |one: &HashMap<Arc<str>, Arc<Served>>, other: &HashMap<Arc<str>, Arc<Served>>| {
+            let found = |(host, served): (&Arc<str>, _)| {
+                other.get(host).is_some_and(|other| Arc::ptr_eq(served, other))
+            };
+            one.len() == other.len() && one.iter().all(found)
+        };
+        same(&self.exact, &other.exact) && same(&self.wildcard, &other.wildcard)
     }
 }
 
@@ -277,13 +347,17 @@ mod tests {
 
     fn store(entries: &[(&str, &[&str], &[&str])]) -> Store {
         let settings = Settings { min_version: TlsVersion::Tls12, tickets: Tickets::new().unwrap() };
-        Store::new(entries.iter().map(|(n, hosts, names)| entry(n, hosts, names, &settings)).collect(), None)
+        Store::new(
+            entries.iter().map(|(n, hosts, names)| entry(n, hosts, names, &settings)).collect(),
+            Vec::new(),
+            None,
+        )
     }
 
     fn origin(served: Option<&Arc<Served>>) -> &str {
         match &served.unwrap().origin {
             Origin::File(path) => path.to_str().unwrap(),
-            Origin::InternalCa => "internal",
+            other => panic!("{other}"),
         }
     }
 
@@ -328,5 +402,58 @@ mod tests {
     fn empty_store_finds_nothing() {
         assert!(store(&[]).lookup(None).is_none());
         assert!(store(&[]).lookup(Some("a.test")).is_none());
+    }
+
+    #[test]
+    fn stores_are_the_same_when_every_lookup_is() {
+        let settings = Settings { min_version: TlsVersion::Tls12, tickets: Tickets::new().unwrap() };
+        let one = entry("one", &["a.test"], &["a.test", "b.test"], &settings);
+        let two = entry("two", &[], &["*.a.test"], &settings);
+        let store = |files: &[&Entry], others: &[&Entry]| {
+            let own = |entries: &[&Entry]| entries.iter().map(|&entry| entry.clone()).collect();
+            Store::new(own(files), own(others), None)
+        };
+        let base = store(&[&one, &two], &[]);
+        assert!(base.same(&store(&[&one, &two], &[])));
+        let fewer = Entry { hosts: Vec::new(), ..one.clone() };
+        let again = entry("one", &["a.test"], &["a.test", "b.test"], &settings);
+        for other in [
+            store(&[&two, &one], &[]),
+            store(&[&one], &[]),
+            store(&[&one], &[&two]),
+            store(&[&fewer, &two], &[]),
+            store(&[&again, &two], &[]),
+        ] {
+            assert!(!base.same(&other) && !other.same(&base));
+        }
+    }
+
+    #[test]
+    fn files_win_over_others_in_every_form() {
+        let settings = Settings { min_version: TlsVersion::Tls12, tickets: Tickets::new().unwrap() };
+        let wild = entry("wild", &[], &["*.a.test"], &settings);
+        let exact = entry("exact", &["x.a.test"], &["x.a.test", "b.test"], &settings);
+        let store = Store::new(vec![wild], vec![exact], None);
+        for (sni, expected) in [("x.a.test", "wild"), ("b.test", "exact"), ("c.test", "wild")] {
+            assert_eq!(origin(store.lookup(Some(sni))), expected, "{sni}");
+        }
+    }
+
+    #[test]
+    fn client_without_a_name_gets_the_certificate_of_the_address_that_it_reached() {
+        let settings = Settings { min_version: TlsVersion::Tls12, tickets: Tickets::new().unwrap() };
+        let default = entry("default", &["a.test"], &["a.test", "192.0.2.9"], &settings);
+        let four = entry("four", &["192.0.2.1"], &["192.0.2.1"], &settings);
+        let six = entry("six", &["[2001:db8::1]"], &["2001:db8::1"], &settings);
+        let store = Store::new(vec![default, four], vec![six], None);
+        for (address, expected) in [
+            ("192.0.2.1", "four"),
+            ("::ffff:192.0.2.1", "four"),
+            ("2001:db8::1", "six"),
+            ("192.0.2.9", "default"),
+            ("192.0.2.2", "default"),
+        ] {
+            assert_eq!(origin(store.lookup_reached(address.parse().unwrap())), expected, "{address}");
+        }
     }
 }

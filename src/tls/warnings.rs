@@ -6,8 +6,9 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::model::{Config, HostPattern, Site};
+use crate::tls;
 use crate::tls::inspect::ChainShape;
-use crate::tls::store::{Origin, Served, Store};
+use crate::tls::store::{Origin, Served, ServedError, Store};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -15,7 +16,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const SOON: Duration = DAY.saturating_mul(14);
 
 /// Something that will fail for clients, or soon will.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Warning {
     /// Its time is over.
     Expired {
@@ -58,6 +59,13 @@ pub enum Warning {
     Unused {
         /// The certificate.
         of: Origin,
+    },
+    /// It was ordered and can't be served.
+    Unusable {
+        /// The certificate.
+        of: Origin,
+        /// Why.
+        fault: ServedError,
     },
     /// It is configured for hosts that it does not name.
     LacksHosts {
@@ -103,6 +111,9 @@ impl fmt::Display for Warning {
             Self::Unused { of } => {
                 write!(f, "{of} is never served: certificates before it in the list have all of its hosts")
             }
+            Self::Unusable { of, fault } => {
+                write!(f, "{of} as it was kept is not served: {fault}; porchd certs renew orders another")
+            }
             Self::LacksHosts { of, site, hosts } => {
                 write!(f, "site \"{site}\": {of} does not name {}; clients will refuse it", list(hosts))
             }
@@ -118,8 +129,7 @@ pub fn warnings(store: &Store, config: &Config, now: SystemTime) -> Vec<Warning>
     let mut told: Vec<Warning> = store.all().iter().flat_map(|served| of_certificate(served, now)).collect();
     let unused = store.all().iter().filter(|served| !store.serves(served));
     told.extend(unused.map(|served| Warning::Unused { of: served.origin.clone() }));
-    let tls = |site: &&Site| config.listeners.iter().any(|l| l.tls && site.listeners.contains(&l.name));
-    told.extend(config.sites.iter().filter(tls).flat_map(|site| of_site(store, site)));
+    told.extend(tls::sites(config).flat_map(|site| of_site(store, site)));
     told
 }
 
@@ -128,7 +138,7 @@ fn of_certificate(served: &Served, now: SystemTime) -> impl Iterator<Item = Warn
         (Origin::File(_), ChainShape::LeafAlone) => {
             Some(Warning::LeafAlone { of: served.origin.clone(), issuer: served.facts.issuer.clone() })
         }
-        (_, ChainShape::Disordered) => Some(Warning::Disordered { of: served.origin.clone() }),
+        (Origin::File(_), ChainShape::Disordered) => Some(Warning::Disordered { of: served.origin.clone() }),
         _ => None,
     };
     of_dates(served, now).into_iter().chain(chain)
@@ -145,8 +155,10 @@ fn of_dates(served: &Served, now: SystemTime) -> Option<Warning> {
     }
     let left = end.duration_since(now).unwrap_or_default();
     let life = end.duration_since(begin).unwrap_or_default();
-    // Certificates of a few days are renewed when a third is left; 14 days would always warn of them.
-    (left < SOON.min(life / 3)).then(|| Warning::Expiring { of: of(), at: end, left })
+    // Certificates of a few days are renewed when a third is left; 14 days would always warn of them. Of
+    // those that are renewed here it is told once that has failed for a while.
+    let share = if matches!(served.origin, Origin::Acme(_)) { 6 } else { 3 };
+    (left < SOON.min(life / share)).then(|| Warning::Expiring { of: of(), at: end, left })
 }
 
 /// One warning for each certificate that fails hosts of the site, and one for hosts that have none.
@@ -227,7 +239,7 @@ mod tests {
     fn told(pair: PemPair, hosts: &[&str], sites: &[&[&str]], now: SystemTime) -> Vec<String> {
         let mut files = Files::default();
         let config = fixtures::config(vec![files.put("a", pair, hosts)], sites);
-        let loaded = load::load(&config, &mut files, &Carried::fresh().unwrap(), now).unwrap();
+        let loaded = load::load(&config, &mut files, &Carried::fresh().unwrap(), &[], now).unwrap();
         loaded.warnings.iter().map(ToString::to_string).collect()
     }
 
@@ -313,7 +325,8 @@ mod tests {
             put("other", &["a.test", "c.test"], &[]),
         ];
         let config = fixtures::config(certificates, &[]);
-        let loaded = load::load(&config, &mut files, &Carried::fresh().unwrap(), fixtures::now()).unwrap();
+        let loaded =
+            load::load(&config, &mut files, &Carried::fresh().unwrap(), &[], fixtures::now()).unwrap();
         let expected = [Warning::Unused { of: Origin::File("/late.crt".into()) }];
         assert_eq!(loaded.warnings, expected);
     }
@@ -321,7 +334,7 @@ mod tests {
     #[test]
     fn site_without_tls_needs_no_certificate() {
         let mut config = fixtures::config(Vec::new(), &[&["a.test"]]);
-        let store = Store::new(Vec::new(), None);
+        let store = Store::new(Vec::new(), Vec::new(), None);
         assert_eq!(warnings(&store, &config, fixtures::now()).len(), 1);
         config.sites[0].listeners = vec![Arc::from("http")];
         assert_eq!(warnings(&store, &config, fixtures::now()), []);
