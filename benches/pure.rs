@@ -10,6 +10,7 @@ use std::time::Duration;
 use divan::Bencher;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use porchd::config::model::{Config, Edits};
+use porchd::handler::challenge;
 use porchd::http::fault::Fault;
 use porchd::http::headers::{self, FramingLines, ToClient, ToHome};
 use porchd::http::reply::{self, Asked};
@@ -18,6 +19,7 @@ use porchd::matrix::class::{self, Class};
 use porchd::matrix::secrets;
 use porchd::route::Table;
 use porchd::route::site::SiteTable;
+use porchd::tls::challenges::Challenges;
 
 const SYNC: &str = "/_matrix/client/v3/sync?filter=0&timeout=30000&since=s72594_4483_1934_1_2_3_4_5_6";
 const SEND: &str = "/_matrix/client/v3/rooms/%21abc%3Aexample.com/send/m.room.message/m1234.5";
@@ -56,6 +58,15 @@ fn classify(target: &str) -> (Class, bool, Duration) {
 #[divan::bench(args = [SYNC, "/x?a=1&access_token=syt_abcdefghijklmnop&b=2"])]
 fn redact(target: &str) -> usize {
     secrets::redact(target).len()
+}
+
+/// What every request pays for http-01; the second is answered by the routes after all.
+#[divan::bench(args = [SYNC, "/.well-known/acme-challenge/unknown"])]
+fn look_for_a_challenge(bencher: Bencher<'_, '_>, target: &str) {
+    let challenges = Challenges::default();
+    let _offer = challenges.offer_document("token", "token.thumb");
+    let (parts, ()) = http::Request::builder().uri(target).body(()).expect("a request").into_parts();
+    bencher.bench(|| challenge::answer(black_box(&challenges), black_box(&parts)).is_some());
 }
 
 #[divan::bench]

@@ -3,6 +3,7 @@
 //! Redirects and fixed answers need no file: they are `http::reply`'s.
 
 pub mod body;
+pub mod challenge;
 pub mod files;
 pub mod forward;
 pub mod told;

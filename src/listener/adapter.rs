@@ -44,10 +44,19 @@ impl Serving for WorkerAdapter {
         self.worker.snapshot().config.trusted_proxies.iter().any(|net| net.contains(&client))
     }
 
-    /// A name that no certificate is for gets the default one, as no name does: the client's own error
-    /// then says which names were offered. An alert is left for a store without any certificate.
-    fn certificate(&self, sni: Option<&Arc<str>>) -> Option<Arc<Served>> {
-        self.certificates.load().lookup(sni.map(|name| &**name)).cloned()
+    /// A name that no certificate is for gets the default one, as no name does at an address that is no
+    /// host: the client's own error then says which names were offered. An alert is left for a store without
+    /// any certificate.
+    fn certificate(&self, sni: Option<&Arc<str>>, reached: IpAddr) -> Option<Arc<Served>> {
+        let store = self.certificates.load();
+        match sni {
+            Some(name) => store.lookup(Some(name)).cloned(),
+            None => store.lookup_reached(reached).cloned(),
+        }
+    }
+
+    fn challenge(&self, sni: &str) -> Option<Arc<ServerConfig>> {
+        self.worker.challenges().handshake(sni)
     }
 
     // Not an async fn: its state would hold a second copy of the stream for the connection's life.

@@ -3,6 +3,7 @@
 //! One deadline bounds all of it. Failures are the client's affair: told at debug level and counted.
 
 use std::any::Any;
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +15,7 @@ use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
 use crate::clock;
-use crate::listener::handshake::{Established, TlsError, handshake};
+use crate::listener::handshake::{Established, Shaken, TlsError, handshake};
 use crate::listener::open_connections::OpenConnection;
 use crate::listener::permits::{Slot, TooMany};
 use crate::listener::proxy_header::{self, ProxyHeaderError};
@@ -121,8 +122,15 @@ async fn admit<S: Serving>(
         let arrived = Arrived { client, local, listener, tls: None, permit };
         return Ok(Box::pin(serving.serve(arrived, stream)));
     }
-    let Established { stream, sni, h2, certificate } =
-        handshake(stream, |sni| serving.certificate(sni)).await?;
+    let certificate = |sni: Option<&Arc<str>>| serving.certificate(sni, local.ip());
+    let shaken = handshake(stream, certificate, |sni| serving.challenge(sni)).await?;
+    let Established { stream, sni, h2, certificate } = match shaken {
+        Shaken::Established(established) => established,
+        Shaken::Proven => {
+            tracing::debug!(listener = &*listener, peer = %client, "a CA has looked by tls-alpn-01");
+            return Ok(Box::pin(ready(())));
+        }
+    };
     let tls = Some(TlsFacts { sni, h2, served: certificate });
     let arrived = Arrived { client, local, listener, tls, permit };
     Ok(Box::pin(serving.serve(arrived, stream)))
@@ -183,6 +191,7 @@ fn panic_text(payload: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::time::Duration;
@@ -190,6 +199,7 @@ mod tests {
     use super::*;
     use crate::listener::echo::{self, Echo};
     use crate::listener::open_connections::OpenConnections;
+    use crate::tls::challenges::ALPN;
 
     async fn accepted(shared: &Shared) -> (TcpStream, Accepted) {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -298,5 +308,36 @@ mod tests {
         let echo = Echo::new("a");
         echo.retire("http");
         assert_eq!(talk(echo, &shared, b"hello").await, "");
+    }
+
+    /// A ClientHello that asks for `example.com` and offers `acme-tls/1` alone.
+    fn looking() -> Vec<u8> {
+        let mut config = ClientConfig::builder_with_provider(crate::tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        let name = "example.com".try_into().unwrap();
+        let mut hello = Vec::new();
+        ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut hello).unwrap();
+        hello
+    }
+
+    #[tokio::test]
+    async fn ca_behind_a_proxy_is_answered_and_never_served() {
+        let shared = echo::shared(10, 10);
+        let echo = Rc::new(Echo { tls: true, ..proxied() });
+        let (mut client, accepted) = accepted(&shared).await;
+        let hello = [&b"PROXY TCP4 203.0.113.9 192.0.2.1 56324 443\r\n"[..], &looking()].concat();
+        client.write_all(&hello).await.unwrap();
+        client.shutdown().await.unwrap();
+        let _offer = echo.challenges.offer_certificate("example.com", &[7; 32]).unwrap();
+        admit_and_serve(echo, shared.clone(), accepted, OpenConnections::default().add()).await;
+        let mut answer = [0; 6];
+        client.read_exact(&mut answer).await.unwrap();
+        // A handshake record with a ServerHello (RFC 8446 section 4.1.3): nothing else would be shown here.
+        assert_eq!((answer[0], answer[5]), (22, 2));
+        assert_eq!(shared.permits.open(), 0);
     }
 }

@@ -14,6 +14,7 @@ use crate::listener::handshake::Certificate;
 use crate::listener::permits::{Bounds, Permits};
 use crate::listener::serving::{Arrived, Serving, Terms};
 use crate::listener::shared::Shared;
+use crate::tls::challenges::Challenges;
 
 /// Echoes on every listener but those that are closed.
 pub(crate) struct Echo {
@@ -23,6 +24,7 @@ pub(crate) struct Echo {
     /// Peers that must send a PROXY header.
     pub(crate) proxies: Vec<IpNet>,
     pub(crate) handshake: Duration,
+    pub(crate) challenges: Challenges,
     pub(crate) orders: watch::Sender<Orders>,
 }
 
@@ -48,7 +50,8 @@ impl Echo {
     pub(crate) fn new(name: &str) -> Self {
         let orders = watch::Sender::new(Orders::default());
         let handshake = Duration::from_secs(10);
-        Self { name: name.to_owned(), tls: false, proxies: Vec::new(), handshake, orders }
+        let challenges = Challenges::default();
+        Self { name: name.to_owned(), tls: false, proxies: Vec::new(), handshake, challenges, orders }
     }
 }
 
@@ -70,8 +73,12 @@ impl Serving for Echo {
         client.is_unspecified()
     }
 
-    fn certificate(&self, _: Option<&Arc<str>>) -> Option<NoCertificate> {
+    fn certificate(&self, _: Option<&Arc<str>>, _: IpAddr) -> Option<NoCertificate> {
         None
+    }
+
+    fn challenge(&self, sni: &str) -> Option<Arc<ServerConfig>> {
+        self.challenges.handshake(sni)
     }
 
     async fn serve<IO>(self: Rc<Self>, arrived: Arrived<NoCertificate>, mut io: IO)

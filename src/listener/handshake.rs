@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ClientHello};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+use crate::tls::challenges::ALPN;
 
 /// A certificate that is ready to be served.
 pub trait Certificate {
@@ -32,6 +34,15 @@ pub struct Established<C> {
     pub certificate: C,
 }
 
+/// What a handshake was for.
+#[derive(Debug)]
+pub enum Shaken<C> {
+    /// A connection to serve.
+    Established(Established<C>),
+    /// A CA has seen what proves control over a name (RFC 8737), and there is nothing more to say.
+    Proven,
+}
+
 /// A handshake that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -44,19 +55,27 @@ pub enum TlsError {
         /// The name that was asked for.
         sni: Option<Arc<str>>,
     },
+    /// A CA looks for a proof that is not offered.
+    #[error("no order is under way that tls-alpn-01 would prove {} for", sni.as_deref().unwrap_or("no name"))]
+    NoChallenge {
+        /// The name that was asked for.
+        sni: Option<Arc<str>>,
+    },
     /// The client left, or sent what TLS does not allow.
     #[error("tls handshake failed")]
     Tls(#[from] io::Error),
 }
 
-/// Shakes hands. `lookup` finds the certificate for the name that the client asks for.
+/// Shakes hands. `lookup` finds the certificate for the name that the client asks for, `challenge` what a CA
+/// that asks for it should see.
 ///
 /// Every step is boxed apart: thousands of clients may stand half-way through, and an unboxed one would
 /// hold room for all steps (rustls' states are above 1 KiB each).
 pub async fn handshake<C: Certificate>(
     stream: TcpStream,
     lookup: impl FnOnce(Option<&Arc<str>>) -> Option<C>,
-) -> Result<Established<C>, TlsError> {
+    challenge: impl FnOnce(&str) -> Option<Arc<ServerConfig>>,
+) -> Result<Shaken<C>, TlsError> {
     let opening = first_record(&stream).await?;
     if opening.first().is_some_and(u8::is_ascii_uppercase) {
         // Records begin with a content type of 20 to 24 (RFC 8446 5.1), methods with a capital letter.
@@ -65,6 +84,14 @@ pub async fn handshake<C: Certificate>(
     }
     let mut start = Box::pin(hello(stream, opening)).await?;
     let sni = start.client_hello().server_name().map(canonical);
+    if asks_for_proof(&start.client_hello()) {
+        let Some(config) = sni.as_deref().and_then(challenge) else {
+            let _ = start.io.write_all(UNRECOGNIZED_NAME).await;
+            return Err(TlsError::NoChallenge { sni });
+        };
+        Box::pin(prove(start, config)).await?;
+        return Ok(Shaken::Proven);
+    }
     let Some(certificate) = lookup(sni.as_ref()) else {
         // The client's own message is better when it is told why; it may be gone already.
         let _ = start.io.write_all(UNRECOGNIZED_NAME).await;
@@ -73,7 +100,20 @@ pub async fn handshake<C: Certificate>(
     let config = certificate.config().clone();
     let stream = Box::pin(async move { start.into_stream(config).await.map(Box::new) }).await?;
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Established { stream, sni, h2, certificate })
+    Ok(Shaken::Established(Established { stream, sni, h2, certificate }))
+}
+
+/// Whether a CA looks: it offers its protocol and no other (RFC 8737 section 3).
+fn asks_for_proof(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| offered.next() == Some(ALPN) && offered.next().is_none())
+}
+
+/// Shows a CA the proof and says goodbye: nothing is ever spoken over such a connection.
+async fn prove(start: Box<StartHandshake<TcpStream>>, config: Arc<ServerConfig>) -> Result<(), TlsError> {
+    let mut stream = start.into_stream(config).await?;
+    // The handshake was what counts; a CA may have left after it.
+    let _ = stream.shutdown().await;
+    Ok(())
 }
 
 /// Reads until there is a whole record, or something that is none.
@@ -171,12 +211,15 @@ const LINGER_BYTES: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use rustls::ClientConfig;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+    use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream as ClientStream;
 
     use super::*;
+    use crate::tls::challenges::Challenges;
 
     /// Counts as the certificate of `example.com`.
     #[derive(Debug, Clone)]
@@ -185,6 +228,45 @@ mod tests {
     impl Certificate for Test {
         fn config(&self) -> &Arc<ServerConfig> {
             &self.0
+        }
+    }
+
+    /// Takes any certificate, as a CA does that looks into it by itself.
+    #[derive(Debug)]
+    struct Anything;
+
+    impl ServerCertVerifier for Anything {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            crate::tls::provider().signature_verification_algorithms.supported_schemes()
         }
     }
 
@@ -224,9 +306,85 @@ mod tests {
     }
 
     impl Lab {
-        fn lookup(&self) -> impl FnOnce(Option<&Arc<str>>) -> Option<Test> + use<> {
+        async fn shake(&self, stream: TcpStream) -> Result<Established<Test>, TlsError> {
+            match self.shake_with(stream, &Challenges::default()).await? {
+                Shaken::Established(established) => Ok(established),
+                Shaken::Proven => panic!("nobody asked for a proof"),
+            }
+        }
+
+        async fn shake_with(
+            &self,
+            stream: TcpStream,
+            challenges: &Challenges,
+        ) -> Result<Shaken<Test>, TlsError> {
             let certificate = self.certificate.clone();
-            move |sni| sni.is_some_and(|name| &**name == "example.com").then_some(certificate)
+            let lookup = move |sni: Option<&Arc<str>>| {
+                sni.is_some_and(|name| &**name == "example.com").then_some(certificate)
+            };
+            handshake(stream, lookup, |sni| challenges.handshake(sni)).await
+        }
+    }
+
+    /// A CA that looks: it takes any certificate, and asks for `name` (in any form a client could).
+    async fn look(stream: TcpStream, name: &str, alpn: &[&[u8]]) -> io::Result<ClientStream<TcpStream>> {
+        let mut config = ClientConfig::builder_with_provider(crate::tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anything))
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+
+    #[tokio::test]
+    async fn ca_that_looks_sees_the_proof_and_a_goodbye() {
+        let lab = lab(&[]);
+        let challenges = Challenges::default();
+        let _offers = ["example.com", "other.test", "192.0.2.10"]
+            .map(|name| challenges.offer_certificate(name, &[7; 32]).unwrap());
+        for asked in ["EXAMPLE.com", "other.test", "10.2.0.192.in-addr.arpa"] {
+            let (client, stream) = pair().await;
+            let (shaken, seen) =
+                tokio::join!(lab.shake_with(stream, &challenges), look(client, asked, &[ALPN]));
+            assert!(matches!(shaken, Ok(Shaken::Proven)), "{asked}: {shaken:?}");
+            let mut seen = seen.unwrap();
+            assert_eq!(seen.get_ref().1.alpn_protocol(), Some(ALPN));
+            let shown = seen.get_ref().1.peer_certificates().unwrap()[0].clone();
+            // The extension's value: an octet string of the 32 bytes in an octet string (RFC 8737 section 3).
+            let proof = [&[0x04, 0x22, 0x04, 0x20][..], &[7; 32]].concat();
+            assert!(shown.windows(proof.len()).any(|window| window == proof), "{asked}");
+            assert_eq!(seen.read(&mut [0; 8]).await.unwrap(), 0, "closed, and said so");
+        }
+    }
+
+    #[tokio::test]
+    async fn ca_that_looks_for_nothing_is_told_that_the_name_is_unknown() {
+        let lab = lab(&[]);
+        let challenges = Challenges::default();
+        drop(challenges.offer_certificate("example.com", &[7; 32]).unwrap());
+        for asked in ["example.com", "other.test", "192.0.2.1"] {
+            let (client, stream) = pair().await;
+            let (shaken, seen) =
+                tokio::join!(lab.shake_with(stream, &challenges), look(client, asked, &[ALPN]));
+            assert!(matches!(shaken, Err(TlsError::NoChallenge { .. })), "{asked}: {shaken:?}");
+            assert!(seen.unwrap_err().to_string().contains("UnrecognisedName"), "{asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn client_that_offers_more_than_the_challenge_is_no_ca() {
+        let lab = lab(&[]);
+        let challenges = Challenges::default();
+        let _offer = challenges.offer_certificate("example.com", &[7; 32]).unwrap();
+        for offered in [&[ALPN, b"h2"][..], &[b"h2", ALPN]] {
+            let (client, stream) = pair().await;
+            let (shaken, seen) =
+                tokio::join!(lab.shake_with(stream, &challenges), look(client, "example.com", offered));
+            assert!(matches!(shaken, Ok(Shaken::Established(Established { h2: true, .. }))), "{shaken:?}");
+            assert_eq!(seen.unwrap().get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         }
     }
 
@@ -236,8 +394,7 @@ mod tests {
             let lab = lab(offered);
             let (client, stream) = pair().await;
             let name = ServerName::try_from("EXAMPLE.com").unwrap();
-            let (established, connected) =
-                tokio::join!(handshake(stream, lab.lookup()), lab.client.connect(name, client));
+            let (established, connected) = tokio::join!(lab.shake(stream), lab.client.connect(name, client));
             let established = established.unwrap();
             connected.unwrap();
             assert_eq!(established.sni.as_deref(), Some("example.com"));
@@ -250,8 +407,7 @@ mod tests {
         let lab = lab(&[]);
         let (client, stream) = pair().await;
         let name = ServerName::try_from("other.example").unwrap();
-        let (established, connected) =
-            tokio::join!(handshake(stream, lab.lookup()), lab.client.connect(name, client));
+        let (established, connected) = tokio::join!(lab.shake(stream), lab.client.connect(name, client));
         let error = established.unwrap_err();
         assert_eq!(error.to_string(), "no certificate covers other.example");
         assert!(connected.unwrap_err().to_string().contains("UnrecognisedName"));
@@ -268,7 +424,7 @@ mod tests {
             drop(client);
             answer
         };
-        let (established, answer) = tokio::join!(handshake(stream, lab.lookup()), talk);
+        let (established, answer) = tokio::join!(lab.shake(stream), talk);
         assert!(matches!(established, Err(TlsError::PlainHttp)));
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 400 "));
@@ -315,8 +471,7 @@ mod tests {
             tokio::io::copy_bidirectional(&mut from, &mut to).await.map(drop)
         };
         let shaking = async {
-            let (established, connected) =
-                tokio::join!(handshake(stream, lab.lookup()), lab.client.connect(name, relay));
+            let (established, connected) = tokio::join!(lab.shake(stream), lab.client.connect(name, relay));
             connected.unwrap();
             established.unwrap()
         };
@@ -336,7 +491,7 @@ mod tests {
             client.read_to_end(&mut answer).await.unwrap();
             answer
         };
-        let (established, answer) = tokio::join!(handshake(stream, lab.lookup()), talk);
+        let (established, answer) = tokio::join!(lab.shake(stream), talk);
         assert!(matches!(established, Err(TlsError::Tls(_))));
         assert_eq!(answer.first(), Some(&21), "an alert record");
     }
@@ -346,6 +501,6 @@ mod tests {
         let lab = lab(&[]);
         let (client, stream) = pair().await;
         drop(client);
-        assert!(matches!(handshake(stream, lab.lookup()).await, Err(TlsError::Tls(_))));
+        assert!(matches!(lab.shake(stream).await, Err(TlsError::Tls(_))));
     }
 }

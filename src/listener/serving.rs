@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::listener::handshake::Certificate;
@@ -25,8 +26,12 @@ pub trait Serving: 'static {
     /// does not apply to it.
     fn stands_for_many(&self, client: IpAddr) -> bool;
 
-    /// The certificate for the name that a client asks for (lower case, no trailing dot).
-    fn certificate(&self, sni: Option<&Arc<str>>) -> Option<Self::Certificate>;
+    /// The certificate for the name that a client asks for (lower case, no trailing dot), or for the address
+    /// that it `reached`.
+    fn certificate(&self, sni: Option<&Arc<str>>, reached: IpAddr) -> Option<Self::Certificate>;
+
+    /// The settings that prove control over the name in `sni` to a CA that looks now (RFC 8737).
+    fn challenge(&self, sni: &str) -> Option<Arc<ServerConfig>>;
 
     /// Serves a connection to its end.
     fn serve<IO>(self: Rc<Self>, arrived: Arrived<Self::Certificate>, io: IO) -> impl Future<Output = ()>

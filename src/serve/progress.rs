@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::config::model::Limits;
+use crate::config::model::limits::Limits;
 use crate::http::scan::Flags;
 use crate::http::watch::{self, Watch};
 

@@ -18,6 +18,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use crate::config::model::Edits;
 use crate::config::model::route::{Action, Files, Route};
 use crate::handler::body::Body;
+use crate::handler::challenge;
 use crate::handler::files::{self, Outcome};
 use crate::handler::forward::{self, Forwarding};
 use crate::handler::told::Told;
@@ -152,6 +153,11 @@ async fn life(
     let authority = unambiguous(arrival, parts)?;
     let target = authority::target(&parts.method, &parts.uri)
         .map_err(|ambiguity: Ambiguity| arrival.refused(&ambiguity))?;
+    // Before the host is looked up: a name may be ordered for which there is no site here, and no redirect
+    // may stand between a CA and its document.
+    if let Some(document) = challenge::answer(arrival.worker().challenges(), parts) {
+        return Ok(document);
+    }
     let site = match arrival.snapshot.routes.host(&arrival.arrived.listener, &authority.host) {
         Some(Host::Site(site)) => site,
         Some(Host::ToHttps { port }) => {

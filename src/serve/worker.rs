@@ -17,6 +17,7 @@ use crate::serve::pieces::Pieces;
 use crate::serve::progress::{Order, Progress};
 use crate::snapshot::{Live, Reader, Snapshot};
 use crate::telemetry::access;
+use crate::tls::challenges::Challenges;
 use crate::upstream::pool::Pools;
 
 /// One serving thread's state.
@@ -28,6 +29,7 @@ pub struct Worker {
     pub(super) pools: Pools,
     pub(super) files: Cache,
     pub(super) pieces: Pieces,
+    challenges: Challenges,
     access: access::Log,
     connections: RefCell<Slab<Rc<Progress>>>,
     // Requests that wait for home, to be woken when they must be answered at a deadline.
@@ -38,7 +40,7 @@ pub struct Worker {
 
 impl Worker {
     /// A thread's state at its start.
-    pub fn new(live: &Live, pools: Pools, access: access::Log) -> Rc<Self> {
+    pub fn new(live: &Live, pools: Pools, access: access::Log, challenges: Challenges) -> Rc<Self> {
         let mut reader = live.reader();
         let first = reader.load().clone();
         Rc::new(Self {
@@ -48,6 +50,7 @@ impl Worker {
             pools,
             files: Cache::new(),
             pieces: Pieces::default(),
+            challenges,
             access,
             connections: RefCell::new(Slab::new()),
             waiting: RefCell::new(Slab::new()),
@@ -94,6 +97,11 @@ impl Worker {
     /// How many client connections are open on this thread.
     pub fn open(&self) -> usize {
         self.connections.borrow().len()
+    }
+
+    /// What is offered to CAs that look.
+    pub fn challenges(&self) -> &Challenges {
+        &self.challenges
     }
 
     /// The access log of this thread, to flush or to reopen.
