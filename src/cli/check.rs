@@ -4,22 +4,27 @@
 //! home.
 
 mod home_answer;
+mod order_files;
 mod summary;
 
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::acme::wanted;
 use crate::cli::check::home_answer::Oddity;
+use crate::cli::check::order_files::Fault;
 use crate::cli::output;
 use crate::clock;
+use crate::config::model::acme::Acme;
 use crate::config::model::{Certificate, Config, Upstream};
 use crate::config::problem::{Problem, Severity};
 use crate::config::{self, Anchor, Loaded};
 use crate::provision::in_process::InProcess;
-use crate::provision::{Provision, ProvisionError};
+use crate::provision::{Provision, ProvisionError, ProvisionWarning};
 use crate::tls::load::{self, Carried, CertificateError};
-use crate::tls::store::{Origin, ServedError};
+use crate::tls::made::MadeError;
+use crate::tls::store::{Origin, ServedError, Store};
 use crate::tls::warnings::Warning;
 
 /// What `check` prints, and whether the configuration can be used.
@@ -33,13 +38,16 @@ struct Outcome {
     usable: bool,
 }
 
-/// What certificates' files say of the configuration: warnings, or why they can't be served.
-type CertificateFacts = Result<Vec<Warning>, Vec<CertificateError>>;
+/// What certificates' files make of the configuration, or why they can't be served; and what is odd about the
+/// files themselves.
+type CertificateFacts = (Result<load::Loaded, Vec<CertificateError>>, Vec<ProvisionWarning>);
 
 /// What to ask beside the text itself.
 struct Asked<'a> {
     /// Loads the certificates.
     certificates: &'a mut dyn FnMut(&Config) -> CertificateFacts,
+    /// Reads the files that orders need.
+    orders: &'a mut dyn FnMut(&Acme) -> Vec<Fault>,
     /// Asks the backends of a home once; what is odd about them.
     home: &'a mut dyn FnMut(&Upstream) -> Vec<Oddity>,
 }
@@ -55,10 +63,11 @@ pub fn run(file: &Path, expand: bool, offline: bool) -> ExitCode {
         }
     };
     let mut certificates = |config: &Config| certificate_facts(config, &mut provision);
+    let mut orders = |acme: &Acme| order_files::faults(acme, &mut InProcess::new(file.into()));
     let mut home = |upstream: &Upstream| {
         if offline { Vec::new() } else { home_answer::ask(upstream, &mut InProcess::new(file.into())) }
     };
-    let mut asked = Asked { certificates: &mut certificates, home: &mut home };
+    let mut asked = Asked { certificates: &mut certificates, orders: &mut orders, home: &mut home };
     let colour = std::io::stderr().is_terminal();
     let outcome = report(&text, &file.display().to_string(), expand, colour, &mut asked);
     output::complain(&outcome.problems);
@@ -75,28 +84,58 @@ fn report(text: &str, name: &str, expand: bool, colour: bool, asked: &mut Asked<
         }
     };
     let mut problems = loaded.warnings.clone();
-    problems.extend(beyond_the_text(&loaded, asked));
+    let store = certificates(&loaded, asked, &mut problems);
+    problems.extend(of_orders(&loaded, asked));
+    problems.extend(of_homes(&loaded, asked));
     let usable = problems.iter().all(|problem| problem.severity == Severity::Warning);
     let text = match (expand, usable) {
         (true, _) => loaded.expanded.clone(),
         (false, false) => String::new(),
-        (false, true) => summary::of(&loaded.config, name, problems.len()),
+        (false, true) => {
+            let has_file = |host: &_| store.as_ref().is_some_and(|store| store.has_file_for(host));
+            let ordered = wanted::wanted(&loaded.config, &has_file);
+            summary::of(&loaded.config, name, problems.len(), &ordered)
+        }
     };
     let problems = problems.iter().map(|problem| problem.render(colour) + "\n").collect();
     Outcome { text, problems, usable }
 }
 
-/// What certificates and home say.
-fn beyond_the_text(loaded: &Loaded, asked: &mut Asked<'_>) -> Vec<Problem> {
-    let config = &loaded.config;
-    let mut problems = Vec::new();
+/// What certificates' files make of it; what is odd about them is appended to `problems`.
+fn certificates(loaded: &Loaded, asked: &mut Asked<'_>, problems: &mut Vec<Problem>) -> Option<Store> {
+    let tls = &loaded.config.tls;
     // Without any certificate the text's own warning has said all there is to say.
-    if !config.tls.certificates.is_empty() || config.tls.internal_ca {
-        match (asked.certificates)(config) {
-            Ok(told) => problems.extend(told.iter().map(|warning| certificate_warning(loaded, warning))),
-            Err(told) => problems.extend(told.iter().map(|error| certificate_error(loaded, error))),
+    if tls.certificates.is_empty() && !tls.internal_ca {
+        return None;
+    }
+    let (found, odd) = (asked.certificates)(&loaded.config);
+    problems.extend(odd.iter().map(|warning| loaded.warning(&Anchor::File, &warning.to_string())));
+    match found {
+        Ok(found) => {
+            problems.extend(found.warnings.iter().map(|warning| certificate_warning(loaded, warning)));
+            Some(found.store)
+        }
+        Err(told) => {
+            problems.extend(told.iter().map(|error| certificate_error(loaded, error)));
+            None
         }
     }
+}
+
+/// What the files make of it that orders need.
+fn of_orders(loaded: &Loaded, asked: &mut Asked<'_>) -> Vec<Problem> {
+    let faults = loaded.config.acme.as_ref().map_or_else(Vec::new, |acme| (asked.orders)(acme));
+    let told = |fault: &Fault| {
+        let about = Anchor::Authority(fault.authority);
+        if fault.refused { loaded.error(&about, &fault.what) } else { loaded.warning(&about, &fault.what) }
+    };
+    faults.iter().map(told).collect()
+}
+
+/// What each home answers.
+fn of_homes(loaded: &Loaded, asked: &mut Asked<'_>) -> Vec<Problem> {
+    let config = &loaded.config;
+    let mut problems = Vec::new();
     let is_home = |upstream: &&Upstream| {
         config.homeservers.iter().any(|homeserver| homeserver.upstream == upstream.name)
     };
@@ -116,7 +155,7 @@ fn certificate_error(loaded: &Loaded, error: &CertificateError) -> Problem {
         CertificateError::Read { of, .. } | CertificateError::Unusable { of, .. } => {
             certificate(loaded, |certificate| certificate == &**of)
         }
-        CertificateError::Sign(_) | CertificateError::Signed(_) => Anchor::File,
+        CertificateError::Made(_) => Anchor::File,
     };
     loaded.error(&about, &error.to_string())
 }
@@ -128,9 +167,11 @@ fn certificate_warning(loaded: &Loaded, warning: &Warning) -> Problem {
         | Warning::NotYetValid { of, .. }
         | Warning::LeafAlone { of, .. }
         | Warning::Disordered { of }
+        | Warning::Unusable { of, .. }
         | Warning::Unused { of } => match of {
             Origin::File(path) => certificate(loaded, |certificate| certificate.cert == *path),
-            Origin::InternalCa => Anchor::File,
+            Origin::Acme(site) => Anchor::Site(site.to_string()),
+            Origin::InternalCa | Origin::StandIn => Anchor::File,
         },
         Warning::LacksHosts { site, .. } | Warning::Uncovered { site, .. } => Anchor::Site(site.clone()),
     };
@@ -143,9 +184,12 @@ fn certificate(loaded: &Loaded, is_it: impl Fn(&Certificate) -> bool) -> Anchor 
 }
 
 fn certificate_facts(config: &Config, provision: &mut dyn Provision) -> CertificateFacts {
-    let signed = |error| vec![CertificateError::Signed(ServedError::Tls(error))];
-    let carried = Carried::fresh().map_err(signed)?;
-    load::load(config, provision, &carried, clock::wall()).map(|loaded| loaded.warnings)
+    let failed = |error| MadeError::Unusable { of: Origin::InternalCa, fault: ServedError::Tls(error) };
+    let loaded = match Carried::fresh() {
+        Ok(carried) => load::load(config, provision, &carried, &[], clock::wall()),
+        Err(error) => Err(vec![failed(error).into()]),
+    };
+    (loaded, provision.warnings())
 }
 
 /// Where the configuration goes and what is the least in it, or why it can't be read.
@@ -190,11 +234,15 @@ mod tests {
 
     fn check(text: &str, readable: bool, home: &[Oddity]) -> Outcome {
         let mut certificates = |config: &Config| match readable {
-            true => Ok(Vec::new()),
+            true => {
+                let store = Store::new(Vec::new(), Vec::new(), None);
+                (Ok(load::Loaded { store, warnings: Vec::new() }), Vec::new())
+            }
             false => certificate_facts(config, &mut InProcess::new(PathBuf::new())),
         };
+        let mut orders = |acme: &Acme| order_files::faults(acme, &mut InProcess::new(PathBuf::new()));
         let mut home = |_: &Upstream| home.to_vec();
-        let mut asked = Asked { certificates: &mut certificates, home: &mut home };
+        let mut asked = Asked { certificates: &mut certificates, orders: &mut orders, home: &mut home };
         report(text, "porchd.yaml", false, false, &mut asked)
     }
 
@@ -204,6 +252,15 @@ mod tests {
         assert!(outcome.usable && outcome.problems.is_empty(), "{outcome:?}");
         assert!(outcome.text.starts_with("porchd.yaml: ok\n"), "{}", outcome.text);
         assert!(outcome.text.contains("example.com"), "{}", outcome.text);
+    }
+
+    #[test]
+    fn orders_are_told_with_their_place() {
+        let outcome = check(MINIMAL, true, &[]);
+        assert!(outcome.usable && outcome.problems.is_empty(), "{outcome:?}");
+        let told = "  acme        from letsencrypt by http-01, then tls-alpn-01, for admin@example.com\n\
+                    \x20               example.com\n  state       ";
+        assert!(outcome.text.contains(told), "{}", outcome.text);
     }
 
     #[test]
@@ -224,6 +281,32 @@ mod tests {
             outcome.problems
         );
         assert!(outcome.problems.contains("porchd.yaml:2:24"), "{}", outcome.problems);
+    }
+
+    #[test]
+    fn a_key_that_is_open_to_others_is_told() {
+        let path = PathBuf::from("/etc/ssl/a.key");
+        let mut certificates = |_: &Config| {
+            let store = Store::new(Vec::new(), Vec::new(), None);
+            let open = ProvisionWarning::KeyOpenToOthers { path: path.clone() };
+            (Ok(load::Loaded { store, warnings: Vec::new() }), vec![open])
+        };
+        let (mut orders, mut home) = (|_: &Acme| Vec::new(), |_: &Upstream| Vec::new());
+        let mut asked = Asked { certificates: &mut certificates, orders: &mut orders, home: &mut home };
+        let outcome = report(WITH_CERTIFICATE, "porchd.yaml", false, false, &mut asked);
+        assert!(outcome.usable && outcome.problems.contains("chmod o= /etc/ssl/a.key"), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_file_that_orders_need_and_that_is_not_there_fails_at_its_place() {
+        let text = format!(
+            "{MINIMAL}  fallback:\n    - {{ directory: https://ca.example/d, ca_file: /no/where }}\n"
+        );
+        let outcome = check(&text, true, &[]);
+        assert!(!outcome.usable && outcome.text.is_empty(), "{outcome:?}");
+        assert!(outcome.problems.starts_with("error: /no/where: no such file"), "{}", outcome.problems);
+        let line = MINIMAL.lines().count() + 2;
+        assert!(outcome.problems.contains(&format!("porchd.yaml:{line}:")), "{}", outcome.problems);
     }
 
     #[test]

@@ -105,6 +105,7 @@ listeners:
   federation: {{ bind: [ "127.0.0.1:{federation}" ], tls: true }}
   http:       {{ bind: [ "127.0.0.1:{http}" ] }}
 tls: {{ internal_ca: true }}
+admin: {{ socket: false }}
 sites:
   - hosts: [ localhost ]
     routes:

@@ -5,10 +5,15 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::cli::running::Running;
+
+pub mod certs;
 pub mod check;
 pub mod demo;
 mod output;
+pub mod reload;
 pub mod run;
+pub mod running;
 pub mod schema;
 mod stand_in;
 
@@ -43,6 +48,18 @@ enum Command {
         #[arg(long)]
         offline: bool,
     },
+    /// Have the running porchd take the new configuration; print what changed, or every error and exit 1.
+    Reload {
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Show the certificates of the running porchd, renew or revoke them.
+    Certs {
+        #[command(flatten)]
+        running: Running,
+        #[command(flatten)]
+        certs: certs::Arguments,
+    },
     /// Print a JSON Schema of the configuration, for editors.
     Schema,
     /// Try porchd: own CA, free ports, a stand-in home inside. Needs nothing, touches nothing.
@@ -60,6 +77,8 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { file } => run::run(&file),
         Command::Check { file, expand, offline } => check::run(&file, expand, offline),
+        Command::Reload { running } => reload::run(&running),
+        Command::Certs { running, certs } => certs::run(&running, certs),
         Command::Schema => schema::run(),
         Command::Demo { port } => demo::run(port),
         Command::Version => output::print(concat!("porchd ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -2,13 +2,15 @@
 
 use std::fmt::Write;
 
+use crate::acme::wanted::Wanted;
+use crate::config::model::acme::Acme;
 use crate::config::model::homeserver::Homeserver;
 use crate::config::model::route::{Action, Route};
 use crate::config::model::{Backend, BackendAddress, Config, Listener, ProbeKind, Site, Upstream};
 use crate::matrix::cors;
 
-/// The summary of `config`, which is called `name`.
-pub(super) fn of(config: &Config, name: &str, warnings: usize) -> String {
+/// The summary of `config`, which is called `name`; `ordered`: for each certificate to order, its names.
+pub(super) fn of(config: &Config, name: &str, warnings: usize, ordered: &[Wanted]) -> String {
     let warnings = match warnings {
         0 => String::new(),
         1 => String::from(", with 1 warning"),
@@ -30,6 +32,11 @@ pub(super) fn of(config: &Config, name: &str, warnings: usize) -> String {
             row(&mut text, "", &format!("  {}", of_route(route)));
         }
     }
+    if let Some(acme) = &config.acme {
+        row(&mut text, "acme", &of_acme(acme));
+        ordered.iter().for_each(|wanted| row(&mut text, "", &format!("  {}", wanted.names.join(", "))));
+        row(&mut text, "state", &config.state_dir.display().to_string());
+    }
     for homeserver in config.homeservers.iter().filter(|homeserver| !homeserver.serve_server_name) {
         text += &elsewhere(homeserver);
     }
@@ -43,6 +50,14 @@ fn row(text: &mut String, kind: &str, line: &str) {
 
 fn list<T: ToString>(things: impl IntoIterator<Item = T>) -> String {
     things.into_iter().map(|thing| thing.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// From which CA certificates come, by which challenges, and whom the CA may write to.
+fn of_acme(acme: &Acme) -> String {
+    let authorities: Vec<_> = acme.authorities.iter().map(|authority| &*authority.name).collect();
+    let challenges: Vec<_> = acme.challenges.iter().map(|challenge| challenge.as_str()).collect();
+    let (authorities, challenges) = (authorities.join(", else "), challenges.join(", then "));
+    format!("from {authorities} by {challenges}, for {}", acme.contact)
 }
 
 fn of_homeserver(homeserver: &Homeserver) -> String {
@@ -143,7 +158,7 @@ mod tests {
     fn a_website_elsewhere_is_told_what_to_serve() {
         let text = "matrix: { server_name: example.com, host: m.example.com, serve_server_name: false, \
                     home: 10.77.0.2:8008 }\ntls: { internal_ca: true }\n";
-        let summary = of(&config::load(text, "t").expect("valid").config, "t", 0);
+        let summary = of(&config::load(text, "t").expect("valid").config, "t", 0, &[]);
         for line in [
             "https://example.com/.well-known/matrix/server",
             "{\"m.server\":\"m.example.com:443\"}",

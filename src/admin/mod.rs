@@ -1,0 +1,17 @@
+//! The control socket: one JSON object a line, versioned.
+//!
+//! Inside, top reads down ("P" is pure):
+//!
+//! ```text
+//! client.rs        a command asks the porchd that runs, and waits
+//! server.rs        accepts; conversation.rs: one client, from its line to the answer's end
+//! protocol.rs (P)  what is asked and answered, and how that is written
+//! ```
+//!
+//! It does nothing by itself: questions go to the supervisor. Who may ask is the file system's matter
+//! (mode 0660).
+
+pub mod client;
+mod conversation;
+pub mod protocol;
+pub mod server;

@@ -1,0 +1,162 @@
+//! The porchd that runs, as the commands see it that ask it something.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::admin::client::{self, AskError};
+use crate::admin::protocol::{Answer, Question};
+use crate::cli::{DEFAULT_FILE, output};
+use crate::config;
+
+/// How the running porchd is found.
+#[derive(Debug, Args)]
+pub struct Running {
+    /// The configuration, which says where the control socket is; it may be wrong elsewhere.
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE, global = true)]
+    file: PathBuf,
+    /// The control socket, whatever the configuration says.
+    #[arg(short, long, value_name = "PATH", global = true)]
+    socket: Option<PathBuf>,
+}
+
+/// There is no socket to ask at.
+#[derive(Debug, thiserror::Error)]
+enum NoSocket {
+    /// The configuration is not there, and whether there is another one nobody knows.
+    #[error("{} says where porchd can be asked, and cannot be read: {source}; -f names another \
+             configuration, -s the control socket itself", file.display())]
+    Unreadable {
+        /// The configuration.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It says so.
+    #[error("porchd has no control socket: `admin.socket` is false in {}. SIGHUP reloads it", .0.display())]
+    Off(PathBuf),
+}
+
+impl Running {
+    /// Asks, waits, and tells the answer by `tell`. When there is none, or it is a refusal, that is told
+    /// and the status is 1.
+    pub(super) fn ask(&self, question: &Question, tell: impl FnOnce(Answer) -> ExitCode) -> ExitCode {
+        match socket_path(&self.file, self.socket.as_deref()) {
+            Ok(socket) => told(client::ask(&socket, question, client::SILENCE), tell),
+            Err(error) => {
+                output::complain(&format!("{error}\n"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Where porchd can be asked.
+fn socket_path(file: &Path, socket: Option<&Path>) -> Result<PathBuf, NoSocket> {
+    if let Some(socket) = socket {
+        return Ok(socket.into());
+    }
+    let text = match std::fs::read(file) {
+        Ok(text) => text,
+        // Who may ask by the socket's group need not be allowed to read the configuration: an empty one has
+        // the socket at its usual place.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Vec::new(),
+        Err(source) => return Err(NoSocket::Unreadable { file: file.into(), source }),
+    };
+    config::control_socket(&String::from_utf8_lossy(&text)).ok_or_else(|| NoSocket::Off(file.into()))
+}
+
+fn told(answer: Result<Answer, AskError>, tell: impl FnOnce(Answer) -> ExitCode) -> ExitCode {
+    match answer {
+        Ok(Answer::Refused(why)) => {
+            output::complain(&format!("{}\n", printable(why.trim_end())));
+            ExitCode::FAILURE
+        }
+        Ok(answer) => tell(answer),
+        // It may quote what was heard.
+        Err(error) => {
+            output::complain(&format!("{}\n", printable(&error.to_string())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells that it is done: warnings to standard error, what was done to standard output; `nothing` is said
+/// when there is nothing to say.
+pub(super) fn tell_done(answer: Answer, nothing: &str) -> ExitCode {
+    let (lines, warnings) = match answer {
+        Answer::Done { lines, warnings } => (lines, warnings),
+        _ => {
+            output::complain("porchd has answered another question than this one\n");
+            return ExitCode::FAILURE;
+        }
+    };
+    for warning in warnings {
+        output::complain(&format!("warning: {}\n", printable(&warning)));
+    }
+    let text: String = lines.iter().map(|line| printable(line) + "\n").collect();
+    output::print(if text.is_empty() { nothing } else { &text })
+}
+
+/// `text` without what a terminal would obey instead of showing it: some of it comes from a CA.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|char| if is_obeyed(char) { char::REPLACEMENT_CHARACTER } else { char }).collect()
+}
+
+/// The same for JSON, where the places of control characters are known: outside of strings there are none but
+/// those that lay it out, and inside anything may be written by its number (RFC 8259 section 7).
+pub(super) fn printable_json(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for char in text.chars() {
+        if is_obeyed(char) {
+            plain += &format!("\\u{:04x}", u32::from(char));
+        } else {
+            plain.push(char);
+        }
+    }
+    plain
+}
+
+/// Control characters, and those that turn the direction of writing (Unicode TR 9).
+fn is_obeyed(char: char) -> bool {
+    (char.is_control() && !matches!(char, '\n' | '\t'))
+        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_what_the_command_line_or_the_configuration_says() {
+        let file = std::env::temp_dir().join(format!("porchd-running-{:x}", crate::clock::random()));
+        let error = socket_path(&file, None).unwrap_err().to_string();
+        for part in [file.to_str().unwrap(), "-f names", "-s the control socket"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+        assert_eq!(socket_path(&file, Some(Path::new("s"))).unwrap(), Path::new("s"));
+        // A file that no reload would take must not keep anybody from asking.
+        std::fs::write(&file, b"admin: { socket: /x/y }\nsites: [ \xff\n").unwrap();
+        assert_eq!(socket_path(&file, None).unwrap(), Path::new("/x/y"));
+        std::fs::write(&file, "").unwrap();
+        assert!(socket_path(&file, None).unwrap().ends_with("run/porchd/porchd.sock"));
+        std::fs::write(&file, "admin: { socket: false }\n").unwrap();
+        let error = socket_path(&file, None).unwrap_err().to_string();
+        assert!(error.contains("`admin.socket` is false") && error.contains("SIGHUP"), "{error}");
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn terminals_are_not_steered() {
+        assert_eq!(
+            printable("a\u{1b}[2Jb\r\n\tc\u{202e}d \u{e4}"),
+            "a\u{fffd}[2Jb\u{fffd}\n\tc\u{fffd}d \u{e4}"
+        );
+        let said = "a\u{1b}b\u{9b}2J\u{202e}\n\u{e4}\u{7f}";
+        let json = printable_json(&serde_json::to_string_pretty(&[said]).unwrap());
+        assert!(!json.chars().any(is_obeyed), "{json}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [said]);
+    }
+}
