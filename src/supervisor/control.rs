@@ -3,15 +3,20 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender, unbounded_channel};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::admin::server::Ask;
 use crate::os::notify;
 use crate::provision::Provision;
-use crate::supervisor::daemon::{Daemon, StartError};
+use crate::supervisor::daemon::{Daemon, Links, StartError};
 use crate::supervisor::prepare::Notices;
 use crate::supervisor::refusal::Refusal;
 use crate::supervisor::signals::{Asked, Signals};
+use crate::tls::challenges::Challenges;
+use crate::tls::managed::Managed;
 
 /// What the control thread is asked.
 #[derive(Debug)]
@@ -28,11 +33,21 @@ pub enum Request {
     Addresses(Sender<Vec<(String, Vec<SocketAddr>)>>),
     /// The internal CA, as PEM.
     Ca(Sender<Option<String>>),
+    /// To show these certificates, all that the ACME thread has, and to say when it is done.
+    Ordered(Vec<Managed>, Sender<()>),
+    /// To look whether certificates' files have changed, and to tell what is wrong with them that was not told yet.
+    Look(Option<Sender<Vec<String>>>),
+    /// To answer a question of the control socket.
+    Asked(Ask),
+    /// What is offered to CAs that look.
+    Challenges(Sender<Challenges>),
 }
 
 /// Where requests come from.
 pub struct Inbox {
     requests: UnboundedReceiver<Request>,
+    asks: UnboundedReceiver<Ask>,
+    looks: Interval,
     /// None where porchd runs inside another program.
     signals: Option<Signals>,
 }
@@ -50,12 +65,16 @@ impl Control {
     pub fn start(
         provision: Box<dyn Provision>,
         embedded: bool,
+        to: WeakUnboundedSender<Request>,
         requests: UnboundedReceiver<Request>,
     ) -> Result<Self, StartError> {
         // Caught first: a signal that comes during the start waits for its end.
         let signals = if embedded { None } else { Some(Signals::catch()?) };
-        let (daemon, notices) = Daemon::start(provision, embedded)?;
-        let control = Self { daemon, inbox: Inbox { requests, signals } };
+        let (asked, asks) = unbounded_channel();
+        let (daemon, notices) = Daemon::start(provision, embedded, Links { requests: to, asks: asked })?;
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let control = Self { daemon, inbox: Inbox { requests, asks, looks, signals } };
         notices.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         tracing::info!("ready: {}", control.daemon.status_line());
         control.tell_ready();
@@ -85,33 +104,42 @@ impl Control {
         // Whoever asked may be gone; then nobody misses the answer.
         match request {
             Request::Reload(reply) => {
-                let result = self.reload().await;
+                let result = self.reload().await.map(|notices| notices.changes);
                 reply.map(|reply| reply.send(result));
             }
+            Request::Ordered(managed, shown) => {
+                self.daemon.refresh_certificates(Some(managed));
+                let _ = shown.send(());
+            }
+            Request::Look(reply) => {
+                let complaints = self.daemon.refresh_certificates(None);
+                reply.map(|reply| reply.send(complaints));
+            }
+            Request::Asked(ask) => self.tell_asked(ask).await,
             Request::Reopen => self.reopen_logs(),
             Request::Addresses(reply) => drop(reply.send(self.daemon.in_force().addresses())),
             Request::Ca(reply) => drop(reply.send(self.daemon.in_force().ca_pem())),
+            Request::Challenges(reply) => drop(reply.send(self.daemon.certificates().challenges.clone())),
             Request::Stop | Request::Abort => {}
         }
     }
 
-    async fn reload(&mut self) -> Result<Vec<String>, Refusal> {
+    /// Puts the configuration of now in force and tells the log.
+    pub async fn reload(&mut self) -> Result<Notices, Refusal> {
         self.tell(notify::reloading);
         let result = self.daemon.reload().await;
         let generation = self.daemon.in_force().number;
         match &result {
             Ok(Notices { warnings, changes }) => {
                 warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                let changes =
-                    if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("\n") };
-                tracing::info!("reloaded, generation {generation} is in force\n{changes}");
+                tracing::info!("reloaded, generation {generation} is in force\n{}", changes.join("\n"));
             }
             Err(refusal) => {
                 tracing::error!("reload refused, generation {generation} goes on unchanged\n{refusal}");
             }
         }
         self.tell_ready();
-        result.map(|notices| notices.changes)
+        result
     }
 
     /// Opens the logs again.
@@ -149,6 +177,8 @@ impl Inbox {
             }
         };
         tokio::select! {
+            Some(ask) = self.asks.recv() => Request::Asked(ask),
+            _ = self.looks.tick() => Request::Look(None),
             // `Running` was dropped without being waited for: nobody is interested any more.
             request = self.requests.recv() => request.unwrap_or(Request::Abort),
             asked = asked => match asked {
@@ -159,3 +189,6 @@ impl Inbox {
         }
     }
 }
+
+/// Between two looks at certificates' files: what a renewal beside porchd puts there is shown within a minute.
+const LOOK_EVERY: Duration = Duration::from_secs(30);

@@ -6,8 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender};
 use tokio::time::timeout;
 
+use crate::admin::server::{self, Ask, Server};
+use crate::clock;
 use crate::config::model::{Config, Listener};
 use crate::listener::adapter::WorkerAdapter;
 use crate::listener::permits::{Bounds, Permits, sustainable};
@@ -18,13 +21,19 @@ use crate::provision::{Provision, ProvisionError};
 use crate::serve::worker::Worker;
 use crate::snapshot;
 use crate::supervisor::binds::Bound;
+use crate::supervisor::certificates::Certificates;
+use crate::supervisor::control::Request;
+use crate::supervisor::control_socket::Change;
 use crate::supervisor::generation::Generation;
 use crate::supervisor::logs::{LogFiles, Logs};
 use crate::supervisor::prepare::{Notices, Opened, Prepared, prepare};
 use crate::supervisor::refusal::Refusal;
+use crate::supervisor::state::{self, State};
 use crate::supervisor::threads::Threads;
 use crate::telemetry::access;
 use crate::tls;
+use crate::tls::managed::Managed;
+use crate::tls::store::{Origin, Served, Store};
 use crate::upstream::health::{Health, Transition};
 use crate::upstream::pool::Pools;
 use crate::upstream::prober::{self, Probers};
@@ -34,12 +43,38 @@ pub struct Daemon {
     provision: Box<dyn Provision>,
     in_force: Generation,
     live: snapshot::Live,
-    certificates: Arc<tls::live::Live>,
+    certificates: Certificates,
+    control_socket: ControlSocket,
     shared: Arc<Shared>,
     threads: Threads,
     probers: Probers,
     logs: Logs,
     descriptors: u64,
+    embedded: bool,
+}
+
+/// Where those who run beside the control thread reach it.
+pub struct Links {
+    /// Its requests. Weak: their end is how `Running` ends porchd.
+    pub requests: WeakUnboundedSender<Request>,
+    /// What is asked on the control socket.
+    pub asks: UnboundedSender<Ask>,
+}
+
+/// The control socket.
+struct ControlSocket {
+    asks: UnboundedSender<Ask>,
+    server: Option<Server>,
+}
+
+impl ControlSocket {
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Keep => {}
+            Change::Close => self.server = None,
+            Change::Open(_, listener) => self.server = Some(server::serve(listener, self.asks.clone())),
+        }
+    }
 }
 
 /// A start that failed.
@@ -55,19 +90,26 @@ pub enum StartError {
 
 impl Daemon {
     /// Starts everything; to be called on the control thread. When it returns, connections are served.
-    pub fn start(mut provision: Box<dyn Provision>, embedded: bool) -> Result<(Self, Notices), StartError> {
+    pub fn start(
+        mut provision: Box<dyn Provision>,
+        embedded: bool,
+        links: Links,
+    ) -> Result<(Self, Notices), StartError> {
         // A limit that can't be raised is still one to count with.
         let descriptors = limits::raise_descriptors().unwrap_or(LEAST_DESCRIPTORS);
-        let prepared = prepare(&mut *provision, None)?;
-        let Prepared { generation, snapshot, store, opened, mut files, mut notices, .. } = prepared;
+        let mut state = State::default();
+        let prepared = prepare(&mut *provision, None, &mut state, embedded)?;
+        let Prepared { generation, snapshot, store, opened, mut files, socket, target, mut notices, .. } =
+            prepared;
         let logs =
             if embedded { Logs::embedded() } else { Logs::of_process(&generation.config.log, &mut files)? };
         let live = snapshot::Live::new(snapshot);
-        let certificates = Arc::new(tls::live::Live::new(store));
+        let certificates = Certificates::new(store, state, links.requests);
         let shared = Arc::new(Shared::new(Permits::new(bounds(&generation.config, descriptors))));
-        let (seen, shown, access) = (live.clone(), certificates.clone(), logs.access.clone());
+        let (seen, shown, access) = (live.clone(), certificates.live.clone(), logs.access.clone());
+        let offered = certificates.challenges.clone();
         let threads = Threads::start(generation.shape, &shared, move || {
-            let worker = Worker::new(&seen, Pools::new(), access::Log::new(access));
+            let worker = Worker::new(&seen, Pools::new(), access::Log::new(access), offered);
             Rc::new(WorkerAdapter { worker, certificates: shown })
         })?;
         let probers = Probers::default();
@@ -76,27 +118,45 @@ impl Daemon {
             in_force: generation,
             live,
             certificates,
+            control_socket: ControlSocket { asks: links.asks, server: None },
+            embedded,
             shared,
             threads,
             probers,
             logs,
             descriptors,
         };
+        daemon.certificates.new_complaints(notices.warnings.clone());
         daemon.apply(opened, files, &mut notices);
+        daemon.control_socket.change(socket);
+        daemon.certificates.follow(target);
+        // Told to whoever started it: the next look would tell them again.
+        daemon.certificates.new_complaints(notices.warnings.clone());
         Ok((daemon, notices))
     }
 
     /// Puts the configuration of now in force, or changes nothing and says why.
     pub async fn reload(&mut self) -> Result<Notices, Refusal> {
-        let prepared = prepare(&mut *self.provision, Some(&self.in_force))?;
-        let Prepared { generation, snapshot, store, opened, handed_over, closing, files, mut notices } =
-            prepared;
+        let state = &mut self.certificates.state;
+        let prepared = prepare(&mut *self.provision, Some(&self.in_force), state, self.embedded)?;
+        let Prepared { generation, snapshot, store, opened, handed_over, closing, files, .. } = prepared;
+        let Prepared { socket, target, mut notices, .. } = prepared;
+        let renewed = new_files(&self.certificates.live.load(), &store);
+        // A new key of `tls.certificates` is told as such.
+        if !renewed.is_empty() && !notices.changes.iter().any(|line| line.starts_with("certificates: ")) {
+            notices.changes.push(taken_up(&renewed));
+        }
+        // What is told now is not told again by the next look.
+        self.certificates.new_complaints(notices.warnings.clone());
         // A host must not be served before its certificate is there.
-        self.certificates.store(store);
+        self.certificates.live.store(store);
         // The commit: nothing before has changed what clients see, nothing after can fail.
         self.live.store(snapshot);
         let old = std::mem::replace(&mut self.in_force, generation);
         self.apply(opened, files, &mut notices);
+        self.control_socket.change(socket);
+        self.certificates.follow(target);
+        self.certificates.new_complaints(notices.warnings.clone());
         handed_over.iter().for_each(|bound| self.threads.hand_over(bound.id, &bound.listener));
         self.retire(&old, closing).await;
         Ok(notices)
@@ -151,6 +211,46 @@ impl Daemon {
         &self.in_force
     }
 
+    /// The certificates.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// Orders nothing any more. What was on its way is taken up by the next process.
+    pub fn stop_ordering(&mut self) {
+        self.certificates.stop_ordering();
+    }
+
+    /// Takes up what changed in the certificates' files, and what was ordered. Returns what it told.
+    pub fn refresh_certificates(&mut self, ordered: Option<Vec<Managed>>) -> Vec<String> {
+        if let Some(ordered) = ordered {
+            self.certificates.state.managed = ordered;
+        }
+        let Generation { config, carried, .. } = &self.in_force;
+        let managed = self.certificates.state.managed(config);
+        let found = tls::load::refresh(config, &mut *self.provision, carried, managed, clock::wall());
+        let tls::load::Refreshed { store, warnings, errors } = found;
+        let store = Arc::new(store);
+        let files = new_files(&self.certificates.live.load(), &store);
+        let changed = self.certificates.live.change(store.clone());
+        let errors = errors.iter().map(|error| format!("{error}; the one before stays in use"));
+        let noticed = self.provision.warnings();
+        let warnings =
+            warnings.iter().map(ToString::to_string).chain(noticed.iter().map(ToString::to_string));
+        let found = errors.chain(warnings).collect();
+        let complaints = self.certificates.new_complaints(found);
+        complaints.iter().for_each(|complaint| tracing::warn!("{complaint}"));
+        if changed {
+            // Who ordered the others tells of them.
+            if !files.is_empty() {
+                tracing::info!("{}", taken_up(&files));
+            }
+            self.certificates.follow_names(state::wanted(config, &store));
+            self.in_force.carried = carried.with(store);
+        }
+        complaints
+    }
+
     /// How many connections are open.
     pub fn open(&self) -> usize {
         self.shared.permits.open()
@@ -177,6 +277,21 @@ fn tell_health(report: prober::Report) {
         }
         prober::News::Changed(_) => tracing::info!("{report}"),
     }
+}
+
+/// The files of certificates that `store` has and `old` has not.
+fn new_files(old: &Store, store: &Store) -> Vec<String> {
+    let known = |served: &Arc<Served>| old.all().iter().any(|other| Arc::ptr_eq(other, served));
+    let new = store.all().iter().filter(|served| !known(served));
+    new.filter_map(|served| match &served.origin {
+        Origin::File(path) => Some(path.display().to_string()),
+        _ => None,
+    })
+    .collect()
+}
+
+fn taken_up(files: &[String]) -> String {
+    format!("certificates taken up from {}", files.join(", "))
 }
 
 fn ids(bounds: &[Bound]) -> Vec<SocketId> {

@@ -1,6 +1,7 @@
 //! What is in force, as the control thread remembers it: the base on which the next generation is prepared.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::model::Config;
@@ -27,6 +28,8 @@ pub struct Generation {
     pub next_socket: SocketId,
     /// The upstreams, in the configuration's order.
     pub groups: Vec<Arc<Group>>,
+    /// The control socket that is open.
+    pub socket: Option<PathBuf>,
     /// Of TLS, what outlives a reload.
     pub carried: Carried,
 }

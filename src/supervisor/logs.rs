@@ -85,10 +85,12 @@ impl Logs {
 #[cfg(test)]
 mod tests {
     use std::net::{SocketAddr, TcpListener};
+    use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
 
     use super::*;
     use crate::config::model::log::{AccessFormat, LogFormat, LogLevel};
+    use crate::os::folder::Folder;
     use crate::provision::PemPair;
     use crate::provision::in_process::InProcess;
 
@@ -117,6 +119,18 @@ mod tests {
         }
 
         fn public_file(&mut self, _: &Path) -> Result<Vec<u8>, ProvisionError> {
+            unreachable!("logs need none")
+        }
+
+        fn secret_file(&mut self, _: &Path) -> Result<Vec<u8>, ProvisionError> {
+            unreachable!("logs need none")
+        }
+
+        fn state_folder(&mut self, _: &Path) -> Result<Folder, ProvisionError> {
+            unreachable!("logs need none")
+        }
+
+        fn control_socket(&mut self, _: &Path) -> Result<UnixListener, ProvisionError> {
             unreachable!("logs need none")
         }
     }

@@ -7,13 +7,18 @@
 //! daemon.rs      everything that runs; the one commit of a generation
 //! prepare.rs     everything that can fail, before anything changes; refusal.rs: why it did
 //! threads.rs     all threads steered as one; logs.rs: where log lines go
+//! asked.rs       what the control socket is answered; control_socket.rs: when it opens and closes
+//! certificates.rs what is shown and ordered; state.rs: the folder that remembers it
 //! generation.rs  what is in force; binds.rs (P), shape.rs (P)
 //! ```
 //!
 //! Whoever runs porchd sees only what is in this file.
 
+pub mod asked;
 pub mod binds;
+pub mod certificates;
 pub mod control;
+pub mod control_socket;
 pub mod daemon;
 pub mod generation;
 pub mod logs;
@@ -21,6 +26,7 @@ pub mod prepare;
 pub mod refusal;
 pub mod shape;
 pub mod signals;
+pub mod state;
 pub mod stop;
 #[cfg(test)]
 mod tests;
@@ -32,12 +38,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
 
 use crate::provision::Provision;
 use crate::supervisor::control::{Control, Request};
 use crate::supervisor::daemon::StartError;
 use crate::supervisor::refusal::Refusal;
+use crate::tls::challenges::Challenges;
 
 /// How porchd lives in its process.
 #[derive(Debug, Clone, Default)]
@@ -75,9 +82,11 @@ pub fn start(provision: Box<dyn Provision>, options: &Options) -> Result<Running
     let (requests, heard) = unbounded_channel();
     let (told, started) = channel();
     let embedded = options.embedded;
+    // Weak: what runs beside the control thread must not keep it alive.
+    let to = requests.downgrade();
     let control = std::thread::Builder::new()
         .name("porchd-control".to_owned())
-        .spawn(move || control_thread(provision, embedded, heard, &told))?;
+        .spawn(move || control_thread(provision, embedded, to, heard, &told))?;
     match started.recv() {
         Ok(Ok(())) => Ok(Running { requests, control }),
         Ok(Err(error)) => Err(error),
@@ -89,6 +98,7 @@ pub fn start(provision: Box<dyn Provision>, options: &Options) -> Result<Running
 fn control_thread(
     provision: Box<dyn Provision>,
     embedded: bool,
+    to: WeakUnboundedSender<Request>,
     requests: UnboundedReceiver<Request>,
     told: &Sender<Result<(), StartError>>,
 ) -> ExitCode {
@@ -104,7 +114,7 @@ fn control_thread(
         }
     };
     let status = runtime.block_on(async {
-        match Control::start(provision, embedded, requests) {
+        match Control::start(provision, embedded, to, requests) {
             Ok(control) => {
                 tell(Ok(()));
                 control.run().await
@@ -135,6 +145,17 @@ impl Running {
     /// The internal CA's certificate, as PEM.
     pub fn ca_pem(&self) -> Option<String> {
         self.ask(Request::Ca).recv().unwrap_or_default()
+    }
+
+    /// Where proofs of control over names are offered to CAs; `None`: porchd has ended.
+    pub fn challenges(&self) -> Option<Challenges> {
+        self.ask(Request::Challenges).recv().ok()
+    }
+
+    /// Takes up what changed in the certificates' files, as it does by itself from time to time. Returns what is wrong
+    /// with them and was not told yet; the log has it too.
+    pub fn look(&self) -> Vec<String> {
+        self.ask(|reply| Request::Look(Some(reply))).recv().unwrap_or_default()
     }
 
     /// Opens the logs again.

@@ -5,6 +5,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use crate::acme::target::Target;
 use crate::clock;
 use crate::config;
 use crate::config::diff::Diff;
@@ -14,10 +15,12 @@ use crate::os::socket;
 use crate::provision::Provision;
 use crate::snapshot::Snapshot;
 use crate::supervisor::binds::{self, Bound, Opening, Plan};
+use crate::supervisor::control_socket::Change;
 use crate::supervisor::generation::Generation;
 use crate::supervisor::logs::LogFiles;
 use crate::supervisor::refusal::{AddressError, Fixed, Refusal};
 use crate::supervisor::shape::{Machine, Shape};
+use crate::supervisor::state::{self, State};
 use crate::tls;
 use crate::tls::load::Carried;
 use crate::tls::store::Store;
@@ -39,6 +42,10 @@ pub struct Prepared {
     pub closing: Vec<Bound>,
     /// Log files that were opened.
     pub files: LogFiles,
+    /// What becomes of the control socket.
+    pub socket: Change,
+    /// The certificates to order.
+    pub target: Option<Target>,
     /// What there is to tell.
     pub notices: Notices,
 }
@@ -56,14 +63,23 @@ pub struct Notices {
 pub type Opened = Vec<(Bound, Vec<TcpListener>)>;
 
 /// Prepares what the configuration says now. A start is a reload without an `old` one.
-pub fn prepare(provision: &mut dyn Provision, old: Option<&Generation>) -> Result<Prepared, Refusal> {
+///
+/// `embedded`: porchd is part of another program.
+pub fn prepare(
+    provision: &mut dyn Provision,
+    old: Option<&Generation>,
+    state: &mut State,
+    embedded: bool,
+) -> Result<Prepared, Refusal> {
     let (config, mut notices) = read(provision, old)?;
     let machine = old.map_or_else(machine, |old| old.machine);
     let shape = shape(old, &config, machine)?;
     let carried = old.map_or_else(Carried::fresh, |old| Ok(old.carried.clone()))?;
-    let certificates = tls::load::load(&config, provision, &carried, clock::wall())?;
+    state.open(provision, &config, &mut notices.warnings)?;
+    let certificates = tls::load::load(&config, provision, &carried, state.managed(&config), clock::wall())?;
     notices.warnings.extend(certificates.warnings.iter().map(ToString::to_string));
     let store = Arc::new(certificates.store);
+    let target = state::target(provision, &config, &store)?;
     let known = old.map_or(&[][..], |old| &old.groups);
     let groups = group::build(&config.upstreams, known, &mut |path| provision.public_file(path))?;
     let files = LogFiles::open(provision, old.map(|old| &old.config.log), &config.log)?;
@@ -71,6 +87,8 @@ pub fn prepare(provision: &mut dyn Provision, old: Option<&Generation>) -> Resul
     let next_socket = old.map_or(SocketId(1), |old| old.next_socket);
     let plan = binds::plan(old.map_or(&[], |old| &old.bounds), &config.listeners);
     let opened = open_all(provision, &plan, next_socket, shape.copies(), &mut notices)?;
+    let in_force = old.and_then(|old| old.socket.as_deref());
+    let socket = Change::prepare(provision, in_force, &config.admin, embedded, &mut notices.warnings)?;
     notices.warnings.extend(provision.warnings().iter().map(ToString::to_string));
     let number = old.map_or(0, |old| old.number) + 1;
     let snapshot = Snapshot::new(number, config.clone(), groups.clone());
@@ -83,15 +101,16 @@ pub fn prepare(provision: &mut dyn Provision, old: Option<&Generation>) -> Resul
             .concat(),
         next_socket: SocketId(next_socket.0 + opened.len() as u64),
         groups,
+        socket: socket.leads_to(in_force),
         carried: carried.with(store.clone()),
     };
     let Plan { hand_over: handed_over, close: closing, .. } = plan;
-    Ok(Prepared { generation, snapshot, store, opened, handed_over, closing, files, notices })
+    Ok(Prepared { generation, snapshot, store, opened, handed_over, closing, files, socket, target, notices })
 }
 
 fn read(provision: &mut dyn Provision, old: Option<&Generation>) -> Result<(Arc<Config>, Notices), Refusal> {
     let text = provision.configuration().map_err(Refusal::Unreadable)?;
-    let loaded = config::load(&text, CONFIGURATION)?;
+    let loaded = config::load(&text, &provision.configuration_name())?;
     let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
     let diff = old.map(|old| Diff::between(&old.config, &loaded.config).to_string()).unwrap_or_default();
     let changes = diff.lines().map(str::to_owned).collect();
@@ -103,14 +122,18 @@ fn machine() -> Machine {
     Machine { cores, balances: socket::BALANCES }
 }
 
-/// The shape that `config` asks for; refused if it is not the one in force.
+/// The shape that `config` asks for; refused if it, or what else is fixed, is not the one in force.
 fn shape(old: Option<&Generation>, config: &Config, machine: Machine) -> Result<Shape, Refusal> {
     let shape = Shape::of(config, machine);
     let differences = old.map(|old| old.shape.differences(shape)).unwrap_or_default();
-    if differences.is_empty() {
-        return Ok(shape);
+    let mut fixed: Vec<Fixed> =
+        differences.into_iter().map(|(key, old, new)| Fixed { key, old, new }).collect();
+    // The folder is held and locked: two of them would be two ledgers.
+    if let Some(old) = old.filter(|old| old.config.state_dir != config.state_dir) {
+        let path = |config: &Config| config.state_dir.display().to_string();
+        fixed.push(Fixed { key: "state_dir", old: path(&old.config), new: path(config) });
     }
-    Err(Refusal::Fixed(differences.into_iter().map(|(key, old, new)| Fixed { key, old, new }).collect()))
+    if fixed.is_empty() { Ok(shape) } else { Err(Refusal::Fixed(fixed)) }
 }
 
 /// Opens what is not open yet. All errors are told at once.
@@ -154,6 +177,3 @@ fn open(
     };
     Ok((Bound { id, listener, configured: bind.addr, actual }, sockets))
 }
-
-/// What the file is called in reports.
-const CONFIGURATION: &str = "porchd.yaml";

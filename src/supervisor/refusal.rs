@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::acme::failure::Failure;
+use crate::acme::vault::error::VaultError;
 use crate::config::problem::Report;
 use crate::provision::ProvisionError;
 use crate::supervisor::binds::InTheWay;
@@ -34,6 +36,24 @@ pub enum Refusal {
     /// Upstreams can't be built.
     #[error("{}", lines("upstreams cannot be used", .0))]
     Upstreams(Vec<BuildError>),
+    /// The roots of a CA can't be read.
+    #[error("acme: ca_file: {0}")]
+    AuthorityRoots(#[source] ProvisionError),
+    /// The roots of a CA are none.
+    #[error("acme: {0}")]
+    AuthorityClient(#[source] Failure),
+    /// The key of an external account can't be read.
+    #[error("acme: external_account.key_file: {0}")]
+    ExternalKey(#[source] ProvisionError),
+    /// The state folder can't be opened.
+    #[error("{0}")]
+    State(#[source] ProvisionError),
+    /// Another porchd uses the state folder.
+    #[error("{0}")]
+    StateHeld(#[source] VaultError),
+    /// The control socket can't be opened.
+    #[error("admin.socket: {0}")]
+    Socket(#[source] ProvisionError),
     /// A log file can't be opened.
     #[error("a log file cannot be opened: {0}")]
     Log(#[source] ProvisionError),

@@ -13,6 +13,8 @@ impl Control {
     /// Closes the addresses, serves what is there to its end, and ends.
     pub async fn stop(mut self) -> ExitCode {
         self.tell(notify::stopping);
+        // The CA would look for proofs at addresses that are closed now, and count it as a failure.
+        self.daemon.stop_ordering();
         let limit = self.daemon.in_force().config.drain.stop;
         tracing::info!(connections = self.daemon.open(), "stopping: connections drain for {limit:?} at most");
         let mut deadline = pin!(sleep(limit));
@@ -36,7 +38,8 @@ impl Control {
                 Request::Stop | Request::Abort => break,
                 Request::Reopen => self.reopen_logs(),
                 // It would be out of force before anybody met it; whoever asked sees the channel closed.
-                Request::Reload(_) | Request::Addresses(_) | Request::Ca(_) => {}
+                Request::Reload(_) | Request::Addresses(_) | Request::Ca(_) | Request::Challenges(_) => {}
+                Request::Ordered(..) | Request::Look(_) | Request::Asked(_) => {}
             }
         }
         self.abort().await

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::os::folder::Folder;
 use crate::os::socket;
 use crate::provision::{PemPair, Provision, ProvisionError};
 use crate::supervisor::{Options, ReloadError, Running, start};
@@ -38,6 +40,18 @@ impl Provision for Memory {
     }
 
     fn public_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError> {
+        Err(missing(path))
+    }
+
+    fn secret_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError> {
+        Err(missing(path))
+    }
+
+    fn state_folder(&mut self, path: &Path) -> Result<Folder, ProvisionError> {
+        Err(missing(path))
+    }
+
+    fn control_socket(&mut self, path: &Path) -> Result<UnixListener, ProvisionError> {
         Err(missing(path))
     }
 }
@@ -156,6 +170,7 @@ fn refused_reloads_change_nothing_and_say_why() {
         ("empty", String::new(), "nothing to serve"),
         ("threads", new("").replace("threads: 2", "threads: 3"), "threads: 2 -> 3"),
         ("accept", new("accept: single"), "accept: per-thread -> single"),
+        ("state_dir", new("state_dir: /no/state"), "-> /no/state"),
         ("certificate", new("tls: { certificates: [ { cert: /no.crt, key: /no.key } ] }"), "/no.crt"),
         ("log", new("log: { to: /no/such.log }"), "/no/such.log"),
         ("taken", text(&[("http", ANY), ("more", &taken)], "new.", ""), "in use"),

@@ -1,0 +1,77 @@
+//! What the control socket is answered. Whatever takes long is answered beside the control thread's own work.
+
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+
+use crate::acme::account;
+use crate::acme::service::{Command, Renewal, Revocation, Told};
+use crate::admin::protocol::{self, Answer, Question, Which};
+use crate::admin::server::Ask;
+use crate::clock;
+use crate::supervisor::control::Control;
+
+impl Control {
+    /// Answers `ask`, or has it answered.
+    pub async fn tell_asked(&mut self, ask: Ask) {
+        let Ask { question, reply } = ask;
+        match question {
+            Question::Reload => {
+                let answer = match self.reload().await {
+                    Ok(notices) => Answer::Done { lines: notices.changes, warnings: notices.warnings },
+                    Err(refusal) => Answer::Refused(refusal.to_string()),
+                };
+                // Whoever asked may be gone; the log has it.
+                let _ = reply.send(answer);
+            }
+            Question::Certs => {
+                let report = self.daemon.certificates().report(clock::wall());
+                spawn_local(async move { reply.send(Answer::Certificates(report.await)) });
+            }
+            Question::Renew { which, wait } => {
+                let name = match which {
+                    Which::All => None,
+                    Which::Name(name) => Some(name),
+                };
+                self.ask_acme(reply, |reply| Command::Renew(Renewal { name, wait, reply }));
+            }
+            Question::Revoke { name, reason } => {
+                self.ask_acme(reply, |reply| {
+                    Command::Revoke(Revocation { name, reason: revocation_reason(reason), reply })
+                });
+            }
+        }
+    }
+
+    fn ask_acme(
+        &self,
+        reply: oneshot::Sender<Answer>,
+        command: impl FnOnce(oneshot::Sender<Told>) -> Command,
+    ) {
+        let Some(service) = self.daemon.certificates().service() else {
+            let text = "no certificate is ordered by this porchd: its configuration has no `acme` section";
+            let _ = reply.send(Answer::Refused(text.to_owned()));
+            return;
+        };
+        let (told, answer) = oneshot::channel();
+        service.send(command(told));
+        spawn_local(async move {
+            let answer = match answer.await {
+                Ok(Ok(text)) => Answer::Done { lines: vec![text], warnings: Vec::new() },
+                Ok(Err(text)) => Answer::Refused(text),
+                Err(_) => Answer::Refused(String::from(
+                    "the question was lost to a bug or to the end of porchd; the log says which",
+                )),
+            };
+            reply.send(answer)
+        });
+    }
+}
+
+fn revocation_reason(reason: protocol::Reason) -> account::Reason {
+    match reason {
+        protocol::Reason::Unspecified => account::Reason::Unspecified,
+        protocol::Reason::KeyCompromise => account::Reason::KeyCompromise,
+        protocol::Reason::Superseded => account::Reason::Superseded,
+        protocol::Reason::CessationOfOperation => account::Reason::CessationOfOperation,
+    }
+}

@@ -1,0 +1,106 @@
+//! The state folder as it was found, and what the ACME thread needs of the configuration and its files.
+
+use crate::acme::client::Client;
+use crate::acme::preflight::Listening;
+use crate::acme::records::Stored;
+use crate::acme::target::{Secrets, Target};
+use crate::acme::vault::Vault;
+use crate::acme::wanted::{self, Wanted};
+use crate::config::model::Config;
+use crate::config::model::acme::Authority;
+use crate::os::folder::Lock;
+use crate::provision::Provision;
+use crate::supervisor::refusal::Refusal;
+use crate::tls::managed::Managed;
+use crate::tls::store::Store;
+
+/// The state folder, once some configuration has needed it.
+#[derive(Default)]
+pub struct State {
+    opened: Option<Opened>,
+    /// What the ACME thread published last.
+    pub managed: Vec<Managed>,
+}
+
+struct Opened {
+    // Held as long as the process lives: a second porchd must not order beside this one.
+    _lock: Option<Lock>,
+    // Until the ACME thread takes them.
+    taken: Option<(Vault, Vec<Stored>)>,
+}
+
+impl State {
+    /// Opens the folder and reads its certificates, if `config` orders some and this is not done yet.
+    pub fn open(
+        &mut self,
+        provision: &mut dyn Provision,
+        config: &Config,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Refusal> {
+        if config.acme.is_none() || self.opened.is_some() {
+            return Ok(());
+        }
+        let vault = Vault::open(provision.state_folder(&config.state_dir).map_err(Refusal::State)?);
+        let lock = match vault.lock() {
+            Ok(lock) => Some(lock),
+            Err(error) if error.is_held() => return Err(Refusal::StateHeld(error)),
+            // A disk that is full or read-only is no reason not to serve.
+            Err(error) => {
+                warnings.push(error.to_string());
+                None
+            }
+        };
+        if let Err(error) = vault.tidy() {
+            warnings.push(error.to_string());
+        }
+        let (stored, errors) = vault.certificates();
+        warnings.extend(errors.iter().map(ToString::to_string));
+        let managed =
+            |stored: &Stored| Managed { site: stored.site.as_str().into(), pair: stored.pair.clone() };
+        self.managed = stored.iter().map(managed).collect();
+        self.opened = Some(Opened { _lock: lock, taken: Some((vault, stored)) });
+        Ok(())
+    }
+
+    /// The certificates that were ordered, as far as `config` wants to have any ordered.
+    pub fn managed(&self, config: &Config) -> &[Managed] {
+        // A restart would not look into the folder either.
+        if config.acme.is_some() { &self.managed } else { &[] }
+    }
+
+    /// What the ACME thread begins with; once.
+    pub fn take(&mut self) -> Option<(Vault, Vec<Stored>)> {
+        self.opened.as_mut()?.taken.take()
+    }
+}
+
+/// What the ACME thread is to do for `config`, while `store` is shown.
+pub fn target(
+    provision: &mut dyn Provision,
+    config: &Config,
+    store: &Store,
+) -> Result<Option<Target>, Refusal> {
+    let Some(acme) = &config.acme else { return Ok(None) };
+    let wanted = wanted(config, store);
+    let secrets =
+        acme.authorities.iter().map(|authority| secrets(provision, authority)).collect::<Result<_, _>>()?;
+    let listening = Listening {
+        ipv6: config.listeners.iter().flat_map(|listener| &listener.binds).any(|bind| bind.addr.is_ipv6()),
+    };
+    Ok(Some(Target { acme: acme.clone(), secrets, wanted, listening }))
+}
+
+/// The names to order: those that no file covers.
+pub fn wanted(config: &Config, store: &Store) -> Vec<Wanted> {
+    wanted::wanted(config, &|host| store.has_file_for(host))
+}
+
+fn secrets(provision: &mut dyn Provision, authority: &Authority) -> Result<Secrets, Refusal> {
+    let ca_pem = authority.ca_file.as_deref().map(|path| provision.public_file(path));
+    let ca_pem = ca_pem.transpose().map_err(Refusal::AuthorityRoots)?;
+    // A wrong file would fail each order: told now, the file before stays in force.
+    Client::new(&authority.name, ca_pem.as_deref()).map_err(Refusal::AuthorityClient)?;
+    let external = authority.external_account.as_ref();
+    let external_key = external.map(|account| provision.secret_file(&account.key_file));
+    Ok(Secrets { ca_pem, external_key: external_key.transpose().map_err(Refusal::ExternalKey)? })
+}
