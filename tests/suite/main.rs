@@ -3,7 +3,10 @@
 //! No sleeps and no shared state: each test has its own porch and home on free ports.
 
 mod access_log;
+mod asking;
+mod challenges;
 mod client;
+mod control;
 mod discovery;
 mod files;
 mod floods;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use porchd::provision::in_process::InProcess;
+use porchd::supervisor::daemon::StartError;
 use porchd::supervisor::{self, Running};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -24,18 +25,25 @@ impl Porch {
     /// Starts one with this configuration. `$DIR` is the porch's folder; listeners, TLS by an internal
     /// CA and a quiet log are added when the text does not speak of them.
     pub(crate) fn new(text: &str) -> Self {
+        Self::start(text).unwrap_or_else(|error| panic!("the porch did not start: {error}"))
+    }
+
+    /// The same, where the start may be refused.
+    pub(crate) fn start(text: &str) -> Result<Self, StartError> {
         let folder = std::env::temp_dir().join(format!("porchd-suite-{:016x}", porchd::clock::random()));
         std::fs::create_dir_all(&folder).expect("a temporary folder");
-        std::fs::write(folder.join("porchd.yaml"), complete(text, &folder)).expect("a configuration");
-        let provision = Box::new(InProcess::new(folder.join("porchd.yaml")));
-        let running = supervisor::start(provision, &supervisor::Options::embedded())
-            .unwrap_or_else(|error| panic!("the porch did not start: {error}"));
+        let mut porch = Self { running: None, folder, roots: Arc::new(RootCertStore::empty()) };
+        porch.write("porchd.yaml", complete(text, &porch.folder));
+        let provision = Box::new(InProcess::new(porch.folder.join("porchd.yaml")));
+        let running = supervisor::start(provision, &supervisor::Options::embedded())?;
         let mut roots = RootCertStore::empty();
-        let ca = running.ca_pem().expect("an internal CA");
+        // Without an internal CA nothing is to be trusted.
+        let ca = running.ca_pem().unwrap_or_default();
         for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
             roots.add(certificate.expect("a certificate")).expect("a root");
         }
-        Self { running: Some(running), folder, roots: Arc::new(roots) }
+        (porch.running, porch.roots) = (Some(running), Arc::new(roots));
+        Ok(porch)
     }
 
     /// The plainest porch in front of a homeserver, for `example.com`.
@@ -53,9 +61,14 @@ impl Porch {
         self.running.as_ref().expect("it runs until it is stopped")
     }
 
+    /// Writes another configuration, of which nobody knows yet.
+    pub(crate) fn configure(&self, text: &str) {
+        self.write("porchd.yaml", complete(text, &self.folder));
+    }
+
     /// Writes another configuration and reloads.
     pub(crate) fn reload(&self, text: &str) -> Result<Vec<String>, String> {
-        std::fs::write(self.folder.join("porchd.yaml"), complete(text, &self.folder)).expect("written");
+        self.configure(text);
         self.running().reload().map_err(|error| error.to_string())
     }
 
@@ -143,6 +156,8 @@ fn complete(text: &str, folder: &Path) -> String {
          federation: { bind: [ \"127.0.0.1:0\" ], tls: true }\n  http: { bind: [ \"127.0.0.1:0\" ] }\n",
     );
     add("tls:", "tls: { internal_ca: true }\n");
+    // The machine's own porchd may have the default's.
+    add("admin:", "admin: { socket: false }\n");
     add("threads:", "threads: 2\n");
     // `.ci/run` runs the suite in both modes.
     if let Ok(mode) = std::env::var("PORCHD_TEST_ACCEPT") {

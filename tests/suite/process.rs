@@ -412,3 +412,31 @@ fn the_demo_serves_what_it_prints_and_leaves_nothing() {
     assert_eq!(code, Some(0), "{said}");
     assert!(!folder.exists(), "the folder is gone");
 }
+
+#[test]
+fn what_is_wrong_with_certificates_is_told_once() {
+    let folder = Folder::new();
+    let names = vec!["example.com".to_owned()];
+    let mut params = rcgen::CertificateParams::new(names).expect("a name");
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let (cert, key_file) =
+        (folder.file("old.pem", &params.self_signed(&key).expect("signed").pem()), folder.0.join("old.key"));
+    write(&key_file, key.serialize_pem()).expect("written");
+    let pair = format!("{{ cert: {cert}, key: {} }}", key_file.display());
+    let text = site("x", &format!("tls: {{ certificates: [ {pair} ] }}\nadmin: {{ socket: $DIR/s }}\n"))
+        .replace("http: {", "https: { bind: [ \"127.0.0.1:0\" ], tls: true }\n  http: {")
+        .replace("[ http ]", "[ http, https ]");
+    let daemon = folder.file("porchd.yaml", &text);
+    let mut said = Said::start(porchd(&["run", "-f", &daemon]));
+    said.wait_for("ready: ");
+    // It looks at them right after the start, and answers this behind that.
+    let socket = folder.0.join("s").display().to_string();
+    for _ in 0..2 {
+        let (code, _, err) = output(&["reload", "-s", &socket]);
+        assert!(code == 0 && err.contains("old.pem"), "{err}");
+    }
+    signal(&said.child, "TERM");
+    let (code, heard) = said.end();
+    assert_eq!((code, heard.matches("old.pem expired").count()), (Some(0), 3), "{heard}");
+}

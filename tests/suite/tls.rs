@@ -56,7 +56,8 @@ impl ServerCertVerifier for Anything {
     }
 }
 
-fn config(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+/// A client that takes any certificate.
+pub(crate) fn config(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     ClientConfig::builder_with_provider(porchd::tls::provider())
         .with_protocol_versions(versions)
         .expect("versions")
@@ -66,12 +67,12 @@ fn config(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
 }
 
 /// A connection whose handshake is over.
-struct Shaken {
+pub(crate) struct Shaken {
     stream: StreamOwned<ClientConnection, TcpStream>,
 }
 
 impl Shaken {
-    fn new(porch: &Porch, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
+    pub(crate) fn new(porch: &Porch, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let mut tls = ClientConnection::new(config.clone(), name).expect("a client");
         let mut tcp = connect(porch.address("https"));
@@ -81,12 +82,12 @@ impl Shaken {
         Ok(Self { stream: StreamOwned::new(tls, tcp) })
     }
 
-    fn certificate(&self) -> Vec<u8> {
+    pub(crate) fn certificate(&self) -> Vec<u8> {
         self.stream.conn.peer_certificates().expect("a certificate")[0].to_vec()
     }
 
     /// The status of a request for `host`. By the way it takes the tickets, which come after the handshake.
-    fn status(&mut self, host: &str) -> u16 {
+    pub(crate) fn status(&mut self, host: &str) -> u16 {
         let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         self.stream.write_all(request.as_bytes()).expect("the porch takes bytes");
         let mut head = Vec::new();
@@ -105,7 +106,7 @@ impl Shaken {
 }
 
 /// Writes a fresh certificate for `hosts` as `NAME.pem` and `NAME.key`; its DER.
-fn certificate(folder: &Path, name: &str, hosts: &[&str]) -> Vec<u8> {
+pub(crate) fn certificate(folder: &Path, name: &str, hosts: &[&str]) -> Vec<u8> {
     let names: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
     std::fs::create_dir_all(folder).expect("a folder");
@@ -115,10 +116,10 @@ fn certificate(folder: &Path, name: &str, hosts: &[&str]) -> Vec<u8> {
 }
 
 /// A folder for certificates that are there before the porch is.
-struct Folder(std::path::PathBuf);
+pub(crate) struct Folder(pub(crate) std::path::PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(std::env::temp_dir().join(format!("porchd-suite-tls-{:016x}", porchd::clock::random())))
     }
 }
@@ -169,6 +170,19 @@ fn the_name_picks_the_certificate() {
     let mut client = Shaken::new(&porch, &Arc::new(unnamed), "any.test").expect("the default certificate");
     assert!(client.certificate() == one, "the first one is the default");
     assert_eq!((client.status("two.test"), client.status("other.test")), (200, 421), "routed by Host");
+}
+
+#[test]
+fn an_address_that_is_a_host_has_its_own_certificate() {
+    let folder = Folder::new();
+    three(&folder);
+    let by_address = certificate(&folder.0, "two", &["127.0.0.1", "two.test"]);
+    let porch = Porch::new(&two_sites(&folder, "").replace("two.test ]", "two.test, 127.0.0.1 ]"));
+    let mut unnamed = config(&[&TLS12, &TLS13]);
+    unnamed.enable_sni = false;
+    let mut client = Shaken::new(&porch, &Arc::new(unnamed), "127.0.0.1").expect("a handshake");
+    assert!(client.certificate() == by_address);
+    assert_eq!(client.status("127.0.0.1"), 200);
 }
 
 #[test]
@@ -254,6 +268,49 @@ fn a_certificate_that_changes_is_shown_to_newcomers() {
 }
 
 #[test]
+fn a_certificate_that_is_replaced_on_disk_is_taken_up_by_itself() {
+    let folder = Folder::new();
+    let [old, two, _] = three(&folder);
+    let porch = Porch::new(&two_sites(&folder, ""));
+    // Each a client of its own: none resumes what another was shown.
+    let any = || Arc::new(config(&[&TLS13]));
+    let shown = |name: &str| Shaken::new(&porch, &any(), name).expect("a handshake").certificate();
+    let mut standing = Shaken::new(&porch, &any(), "one.test").expect("a handshake");
+    assert_eq!(porch.running().look(), Vec::<String>::new(), "the start has told it");
+    let new = certificate(&folder.0, "one", &["one.test"]);
+    assert!(shown("one.test") == old, "nobody has looked yet");
+    assert_eq!(porch.running().look(), Vec::<String>::new());
+    assert!(shown("one.test") == new && shown("two.test") == two);
+    assert_eq!(standing.status("one.test"), 200, "a connection that stands goes on");
+
+    // Half of a file; and beside it a certificate that is whole.
+    let text = std::fs::read(folder.0.join("one.pem")).expect("a file");
+    let third = certificate(&folder.0, "one", &["one.test"]);
+    let whole = std::fs::read(folder.0.join("one.pem")).expect("a file");
+    std::fs::write(folder.0.join("one.pem"), &whole[..whole.len() / 2]).expect("written");
+    let other = certificate(&folder.0, "two", &["two.test"]);
+    let told = porch.running().look();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("one.pem") && told[0].contains("the one before stays in use"), "{told:?}");
+    assert!(shown("one.test") == new && shown("two.test") == other);
+    assert_eq!(porch.running().look(), Vec::<String>::new(), "it is told once");
+
+    // The old certificate with the new key, as between two writes.
+    std::fs::write(folder.0.join("one.pem"), text).expect("written");
+    let told = porch.running().look();
+    assert!(told.len() == 1 && told[0].contains("does not belong"), "{told:?}");
+    assert!(shown("one.test") == new);
+    std::fs::write(folder.0.join("one.pem"), &whole).expect("written");
+    assert_eq!(porch.running().look(), Vec::<String>::new());
+    assert!(shown("one.test") == third);
+    // What was mended and breaks again is told again.
+    std::fs::remove_file(folder.0.join("one.pem")).expect("removed");
+    let told = porch.running().look();
+    assert!(told.len() == 1 && told[0].contains("no such file"), "{told:?}");
+    assert!(shown("one.test") == third);
+}
+
+#[test]
 fn a_connection_may_be_used_for_what_its_certificate_covers() {
     let folder = Folder::new();
     three(&folder);
@@ -263,6 +320,41 @@ fn a_connection_may_be_used_for_what_its_certificate_covers() {
     for (host, status) in [("one.test", 200), ("two.test", 200), ("x.wild.test", 421)] {
         assert_eq!(client.status(host), status, "{host}");
     }
+}
+
+#[test]
+fn a_stand_in_speaks_for_all_sites_and_its_sessions_for_none_that_got_another() {
+    let folder = Folder::new();
+    let site = |host: &str| {
+        format!("  - {{ hosts: [ {host} ], routes: [ {{ path: /, respond: {{ body: {host} }} }} ] }}\n")
+    };
+    let sites = format!("state_dir: $DIR/state\nsites:\n{}{}", site("localhost"), site("127.0.0.1"));
+    let porch = Porch::new(&sites);
+    // Nobody is at that port, so nothing is ever ordered.
+    let ordering = format!("{sites}acme: {{ contact: a@lab.test, directory: \"https://127.0.0.1:1/\" }}\n");
+    porch.reload(&format!("{ordering}tls: {{}}\n")).expect("a good configuration");
+    let named = Arc::new(config(&[&TLS13]));
+    let mut unnamed = config(&[&TLS13]);
+    unnamed.enable_sni = false;
+    let unnamed = Arc::new(unnamed);
+    let shake = |config: &Arc<ClientConfig>| Shaken::new(&porch, config, "localhost").expect("a handshake");
+    let mut first = shake(&named);
+    let stand_in = first.certificate();
+    assert_eq!(["localhost", "127.0.0.1", "other.test"].map(|host| first.status(host)), [200, 200, 421]);
+
+    let own = certificate(&folder.0, "own", &["localhost"]);
+    let at = folder.0.display();
+    let pair = format!("tls: {{ certificates: [ {{ cert: {at}/own.pem, key: {at}/own.key }} ] }}\n");
+    porch.reload(&format!("{ordering}{pair}")).expect("a good configuration");
+    // The session is the stand-in's, and the certificate of now says for whom it may be used.
+    let mut resumed = shake(&named);
+    assert_eq!(resumed.stream.conn.handshake_kind(), Some(HandshakeKind::Resumed));
+    assert_eq!(["localhost", "127.0.0.1"].map(|host| resumed.status(host)), [200, 421]);
+    assert_eq!(["localhost", "127.0.0.1"].map(|host| first.status(host)), [200, 200], "what stands goes on");
+    assert!(shake(&Arc::new(config(&[&TLS12, &TLS13]))).certificate() == own);
+    let mut reached = shake(&unnamed);
+    assert!(![&own, &stand_in].contains(&&reached.certificate()), "a stand-in for the address alone");
+    assert_eq!(reached.status("127.0.0.1"), 200);
 }
 
 #[test]
