@@ -14,6 +14,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -26,16 +27,19 @@ class Book:
     def __init__(self):
         self.passed = 0
         self.failed = 0
+        # Some suites do several things at once.
+        self.turn = threading.Lock()
 
     def check(self, name, ok, detail=""):
         """Notes one result; `detail` is what was seen, and is always shown."""
         ok = bool(ok)
-        self.passed += ok
-        self.failed += not ok
         text = str(detail)
         if len(text) > 400:
             text = text[:400] + "..."
-        print(("PASS " if ok else "FAIL ") + name + (f"  [{text}]" if text else ""), flush=True)
+        with self.turn:
+            self.passed += ok
+            self.failed += not ok
+            print(("PASS " if ok else "FAIL ") + name + (f"  [{text}]" if text else ""), flush=True)
         return ok
 
     def close(self):
@@ -118,8 +122,11 @@ class Lab:
 
     # -- names -----------------------------------------------------------------------------------
 
-    def names(self, zones):
+    def names(self, zones, hosts=None):
         """A resolver for `zones`: {"a.test": ["127.0.0.2", "fd00::2"]}; each name covers what is below it.
+
+        A zone without addresses has only the names of `hosts`, a file in the form of /etc/hosts that the
+        resolver reads again on SIGHUP. Returns the resolver.
 
         Every other record type of these names is NODATA, not NXDOMAIN: a federating peer asks for SRV
         first, and must be told that the name exists.
@@ -137,6 +144,8 @@ class Lab:
             "--local-ttl=5",
             "--pid-file=",
         ]
+        if hosts:
+            argv.append(f"--addn-hosts={hosts}")
         for zone, addresses in zones.items():
             argv.append(f"--local=/{zone}/")
             for address in addresses:
@@ -153,6 +162,7 @@ class Lab:
         resolver = self.spawn(argv, "dnsmasq.log")
         zone = next(iter(zones))
         wait_until(lambda: ask_dns(zone, 1)[1] > 0, 10, "the resolver answers", resolver)
+        return resolver
 
     # -- certificates ----------------------------------------------------------------------------
 

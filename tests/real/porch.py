@@ -38,51 +38,25 @@ log:
 {more}"""
 
 
-class Porch:
-    """One porchd in front of one home."""
+class Daemon:
+    """One porchd: its folder, its start, reload and stop. What it is to serve stands in `file`."""
 
-    def __init__(self, lab, name, port, addresses, well_known=None, names=(), **settings):
+    def __init__(self, lab, name):
         self.lab, self.name = lab, name
         self.dir = lab.dir / ("porchd-" + name)
         self.dir.mkdir()
         self.file = self.dir / "porchd.yaml"
-        self.access = self.dir / "access.log"
-        cert, key = lab.certificate(name, "matrix." + name, *names)
-        self.cert = cert
-
-        def binds(number):
-            return json.dumps([f"[{a}]:{number}" if ":" in a else f"{a}:{number}" for a in addresses])
-
-        self.facts = dict(
-            name=name,
-            port=port,
-            cert=cert,
-            key=key,
-            access=self.access,
-            https=binds(443),
-            federation=binds(8448),
-            http=binds(80),
-            well_known=json.dumps(well_known or False),
-            more="",
-        )
         self.process = None
         self.notify = self.dir / "notify"
         self.ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.ears.bind(str(self.notify))
         # Its ears stay open as long as the suite lives: it says STOPPING=1 into them.
         lab.porches.append(self)
-        self.write(**settings)
 
-    def write(self, **settings):
-        """Writes the configuration; what is given stays for the next time."""
-        self.facts.update(settings)
-        self.file.write_text(CONFIG.format(**self.facts))
-        return self
-
-    def run(self, *arguments):
+    def run(self, *arguments, limit=60):
         """Runs another of porchd's commands to its end."""
         return subprocess.run(
-            [BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+            [BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL
         )
 
     def start(self, *wrapper):
@@ -119,6 +93,39 @@ class Porch:
     def said(self):
         """All that it wrote to standard error."""
         return self.process.log.read_text(errors="replace")
+
+
+class Porch(Daemon):
+    """One porchd in front of one home."""
+
+    def __init__(self, lab, name, port, addresses, well_known=None, names=(), **settings):
+        super().__init__(lab, name)
+        self.access = self.dir / "access.log"
+        cert, key = lab.certificate(name, "matrix." + name, *names)
+        self.cert = cert
+
+        def binds(number):
+            return json.dumps([f"[{a}]:{number}" if ":" in a else f"{a}:{number}" for a in addresses])
+
+        self.facts = dict(
+            name=name,
+            port=port,
+            cert=cert,
+            key=key,
+            access=self.access,
+            https=binds(443),
+            federation=binds(8448),
+            http=binds(80),
+            well_known=json.dumps(well_known or False),
+            more="",
+        )
+        self.write(**settings)
+
+    def write(self, **settings):
+        """Writes the configuration; what is given stays for the next time."""
+        self.facts.update(settings)
+        self.file.write_text(CONFIG.format(**self.facts))
+        return self
 
     def lines(self):
         """The access log, oldest first."""

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Real things around porchd: Synapse, federation, clients, a browser.
+"""Real things around porchd: Synapse, federation, clients, a browser, an ACME CA.
 
-    tests/real/run.py [SUITE ...]      default: synapse outage federation443 federation8448 js browser; also: faults
+    tests/real/run.py [SUITE ...]      default: all but `faults`, which takes longer
 
 Needs root, and what `install.sh` installs. The binary is $PORCHD, else target/release/porchd, else
 target/debug/porchd. Each suite has network, mount and process namespaces of its own and a folder
-target/real/SUITE, kept when it fails. Prints PASS and FAIL lines, and seconds per suite.
+target/real/SUITE, kept when it fails; `shown` in it, texts for people, is always kept. Prints PASS and FAIL
+lines, and seconds per suite.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
-SUITES = ["synapse", "outage", "federation443", "federation8448", "js", "browser"]
+SUITES = ["synapse", "outage", "federation443", "federation8448", "js", "browser", "acme", "acme_faults"]
 # Run only when they are named.
 LONGER = ["faults"]
 
@@ -49,8 +50,11 @@ def inside(suite):
     finally:
         lab.stop_all()
     code = lab.book.close()
-    if code:
-        for log in sorted(lab.dir.glob("porchd-*.out")):
+    logs = sorted(lab.dir.glob("porchd-*.out"))
+    if code and len(logs) > 4:
+        print(f"-- {len(logs)} logs of porchd: {lab.dir}/porchd-*.out", flush=True)
+    elif code:
+        for log in logs:
             print(
                 f"-- the end of {log}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:]), flush=True
             )
@@ -61,6 +65,19 @@ def limit(suite):
     """Seconds that a suite may take, as its own file says."""
     text = (HERE / f"suite_{suite}.py").read_text()
     return int(re.search(r"^LIMIT = (\d+)$", text, re.M).group(1))
+
+
+def tidy(folder):
+    """Removes all that a suite left but `shown`."""
+    for path in folder.iterdir():
+        if path.name == "shown":
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def outside(suite, porchd):
@@ -106,7 +123,7 @@ def outside(suite, porchd):
     if failed:
         print(f"-- kept: {folder}")
     else:
-        shutil.rmtree(folder, ignore_errors=True)
+        tidy(folder)
     took = time.monotonic() - begun
     print(f"-- {suite}: {passed} passed, {failed} failed, {took:.0f} s", flush=True)
     return passed, failed, took
