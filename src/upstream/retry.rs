@@ -1,8 +1,8 @@
 //! What a request does next: which attempt, a wait, or nothing more.
 //!
 //! The rules of matrix.md: what was not sent may always be tried again while the connect budget lasts;
-//! what was sent and not answered goes again once, if its class allows, on a newly opened connection,
-//! never after a head timeout. The choice among backends is `select`'s.
+//! what was sent and not answered goes again once, if its class allows, on a newly opened connection
+//! and after a moment, never after a head timeout. The choice among backends is `select`'s.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,10 @@ use super::select::Members;
 
 /// How long a request waits before it looks at the backends again.
 pub const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a request rests before it is sent again: a backend that is being ended resets what it has, and may
+/// take and reset one connection more before its port is closed.
+pub const REST: Duration = Duration::from_millis(50);
 
 /// How an attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,7 @@ pub enum Step {
 pub struct Course {
     budget: Duration,
     deadline: Instant,
+    rests_until: Instant,
     tried: Members,
     fresh: bool,
     replayed: bool,
@@ -62,6 +67,7 @@ impl Course {
         Self {
             budget,
             deadline: now + budget,
+            rests_until: now,
             tried: Members::default(),
             fresh: false,
             replayed: false,
@@ -98,6 +104,7 @@ impl Course {
                 // The wait for the answer that never came was not a wait for a connection: the budget
                 // begins anew, so that a backend which restarts costs its long polls nothing.
                 self.deadline = now + self.budget;
+                self.rests_until = now + REST.min(self.budget / 2);
                 self.tried = Members::default();
                 (self.replayed, self.fresh) = (true, true);
             }
@@ -110,6 +117,9 @@ impl Course {
     pub fn next(&mut self, choice: Option<(usize, bool)>, now: Instant) -> Step {
         if self.ended || now >= self.deadline {
             return Step::GiveUp;
+        }
+        if now < self.rests_until {
+            return Step::WaitUntil(self.rests_until);
         }
         match choice {
             Some((backend, true)) if !self.fresh => Step::TryPooled(backend),
@@ -168,7 +178,8 @@ mod tests {
         let (mut course, start) = begin();
         let late = start + Duration::from_secs(90);
         course.failed(0, Failed::SentNoAnswer { again: true }, late);
-        assert_eq!(course.next(Some((0, true)), late), Step::Connect(0));
+        assert_eq!(course.next(Some((0, true)), late), Step::WaitUntil(late + REST));
+        assert_eq!(course.next(Some((0, true)), late + REST), Step::Connect(0));
         assert_eq!(course.deadline(), late + BUDGET);
         course.failed(0, Failed::SentNoAnswer { again: true }, late);
         assert_eq!(course.next(Some((0, true)), late), Step::GiveUp);
@@ -179,6 +190,7 @@ mod tests {
         let (mut course, now) = begin();
         course.failed(0, Failed::SentNoAnswer { again: true }, now);
         course.failed(0, Failed::NotSent { pooled: false }, now);
+        let now = now + REST;
         assert_eq!(course.next(None, now), Step::WaitUntil(now + PAUSE));
         assert_eq!(course.next(Some((0, true)), now + PAUSE), Step::Connect(0));
     }
