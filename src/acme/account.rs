@@ -16,6 +16,7 @@ use crate::acme::directory::{self, Directory};
 use crate::acme::failure::{Failure, Kind};
 use crate::acme::jws::{self, AccountKey, JwsError};
 use crate::acme::records::AccountFile;
+use crate::acme::status::Reason;
 use crate::acme::{patience, problem};
 use crate::config::model::acme::Authority;
 use crate::tls::pem;
@@ -44,19 +45,6 @@ pub struct Opening<'a> {
     pub contact: &'a str,
     /// The account that was kept, if there is one.
     pub account: Option<AccountFile>,
-}
-
-/// Why a certificate is revoked (RFC 5280 section 5.3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Nothing is said.
-    Unspecified,
-    /// Its key is in other hands.
-    KeyCompromise,
-    /// Another took its place.
-    Superseded,
-    /// Its names are given up.
-    CessationOfOperation,
 }
 
 /// Opens a session at a CA: reads its directory, then makes the account or finds it again.
@@ -259,7 +247,7 @@ impl Session {
             let text = format!("{} offers no way to revoke a certificate", self.name);
             return Err(problem::plain(Kind::Refused, &text));
         }
-        let request = RevocationRequest { certificate, reason: Some(reason.code()) };
+        let request = RevocationRequest { certificate, reason: Some(code(reason)) };
         patience::again(self, &[], async || match self.account.revoke(&request).await {
             Err(Error::Api(problem)) if problem::short(&problem) == "alreadyRevoked" => Ok(()),
             done => done,
@@ -322,25 +310,12 @@ impl fmt::Debug for Session {
     }
 }
 
-impl Reason {
-    /// The reason that is called `name`.
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "unspecified" => Some(Self::Unspecified),
-            "key-compromise" => Some(Self::KeyCompromise),
-            "superseded" => Some(Self::Superseded),
-            "cessation-of-operation" => Some(Self::CessationOfOperation),
-            _ => None,
-        }
-    }
-
-    fn code(self) -> RevocationReason {
-        match self {
-            Self::Unspecified => RevocationReason::Unspecified,
-            Self::KeyCompromise => RevocationReason::KeyCompromise,
-            Self::Superseded => RevocationReason::Superseded,
-            Self::CessationOfOperation => RevocationReason::CessationOfOperation,
-        }
+fn code(reason: Reason) -> RevocationReason {
+    match reason {
+        Reason::Unspecified => RevocationReason::Unspecified,
+        Reason::KeyCompromise => RevocationReason::KeyCompromise,
+        Reason::Superseded => RevocationReason::Superseded,
+        Reason::CessationOfOperation => RevocationReason::CessationOfOperation,
     }
 }
 
@@ -534,7 +509,7 @@ mod tests {
         session.revoke(root.as_bytes(), Reason::Superseded).await.unwrap();
         assert_eq!(desk.fake.told("revoke")["reason"], 4);
         desk.fake.fault("revoke", Fault::Problem(400, "alreadyRevoked", ""));
-        session.revoke(root.as_bytes(), Reason::parse("key-compromise").unwrap()).await.unwrap();
+        session.revoke(root.as_bytes(), Reason::KeyCompromise).await.unwrap();
         desk.fake.fault("revoke", Fault::Problem(403, "unauthorized", ""));
         let failure = session.revoke(root.as_bytes(), Reason::Unspecified).await.unwrap_err();
         assert_eq!(failure.text, "fake: as you wish (unauthorized)");

@@ -1,4 +1,4 @@
-//! What `porchd certs` shows of one certificate. It goes over the control socket as JSON.
+//! What `porchd certs` shows of one certificate, and why one is revoked. It goes over the control socket as JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -93,4 +93,34 @@ pub struct LastError {
     pub text: String,
     /// The CA that was asked.
     pub authority: String,
+}
+
+/// Why a certificate is revoked (RFC 5280 section 5.3.1; those that CAs accept from a subscriber).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Nobody says.
+    Unspecified,
+    /// The key is in wrong hands.
+    KeyCompromise,
+    /// Another certificate has taken its place.
+    Superseded,
+    /// Its names are not used any more.
+    CessationOfOperation,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::Unspecified, Self::KeyCompromise, Self::Superseded, Self::CessationOfOperation];
+
+    /// The word for it, on the wire and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::KeyCompromise => "key-compromise",
+            Self::Superseded => "superseded",
+            Self::CessationOfOperation => "cessation-of-operation",
+        }
+    }
 }

@@ -21,6 +21,7 @@ use crate::acme::moment::Moment;
 use crate::acme::preflight::{self, Seen};
 use crate::acme::records::{AccountFile, PendingOrder, RenewalWindow};
 use crate::acme::renewal_info;
+use crate::acme::status::Reason;
 use crate::acme::target::{Secrets, Target};
 use crate::acme::vault::Vault;
 use crate::acme::vault::error::VaultError;
@@ -179,7 +180,7 @@ impl Tasks {
         site: String,
         authority: String,
         chain: Vec<u8>,
-        reason: account::Reason,
+        reason: Reason,
     ) {
         let (target, shared) = (target.clone(), self.shared.clone());
         self.begin(site.clone(), async move {

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::acme::status::CertificateStatus;
+use crate::acme::status::{CertificateStatus, Reason};
 
 /// The version that this porchd speaks. One is added when an old reader would misunderstand.
 pub const VERSION: u64 = 1;
@@ -52,46 +52,6 @@ pub enum Which {
     Name(String),
     /// All that porchd orders.
     All,
-}
-
-/// Why a certificate is revoked (RFC 5280, section 5.3.1; those that CAs accept from a subscriber).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// Nobody says.
-    Unspecified,
-    /// The key is in wrong hands.
-    KeyCompromise,
-    /// Another certificate has taken its place.
-    Superseded,
-    /// Its names are not used any more.
-    CessationOfOperation,
-}
-
-impl Reason {
-    /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Unspecified, Self::KeyCompromise, Self::Superseded, Self::CessationOfOperation];
-
-    /// The word for it, on the wire and on the command line.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Unspecified => "unspecified",
-            Self::KeyCompromise => "key-compromise",
-            Self::Superseded => "superseded",
-            Self::CessationOfOperation => "cessation-of-operation",
-        }
-    }
-
-    /// The code of RFC 5280's CRLReason.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Unspecified => 0,
-            Self::KeyCompromise => 1,
-            Self::Superseded => 4,
-            Self::CessationOfOperation => 5,
-        }
-    }
 }
 
 /// What the running porchd answers.
@@ -410,10 +370,5 @@ mod tests {
             assert!(matches!(error, ProtocolError::Unknown(_)), "{line}: {error}");
             assert!(error.to_string().contains(part), "{line}: {error}");
         }
-    }
-
-    #[test]
-    fn codes_are_those_of_rfc_5280() {
-        assert_eq!(Reason::ALL.map(Reason::code), [0, 1, 4, 5]);
     }
 }

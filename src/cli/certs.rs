@@ -9,7 +9,8 @@ use clap::{ArgGroup, Args, Subcommand};
 
 use crate::acme::moment::Moment;
 use crate::acme::status::CertificateStatus;
-use crate::admin::protocol::{Answer, Question, Reason, Which};
+use crate::acme::status::Reason;
+use crate::admin::protocol::{Answer, Question, Which};
 use crate::cli::output;
 use crate::cli::running::{self, Running};
 use crate::clock;

@@ -3,9 +3,8 @@
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-use crate::acme::account;
 use crate::acme::service::{Command, Renewal, Revocation, Told};
-use crate::admin::protocol::{self, Answer, Question, Which};
+use crate::admin::protocol::{Answer, Question, Which};
 use crate::admin::server::Ask;
 use crate::clock;
 use crate::supervisor::control::Control;
@@ -35,9 +34,7 @@ impl Control {
                 self.ask_acme(reply, |reply| Command::Renew(Renewal { name, wait, reply }));
             }
             Question::Revoke { name, reason } => {
-                self.ask_acme(reply, |reply| {
-                    Command::Revoke(Revocation { name, reason: revocation_reason(reason), reply })
-                });
+                self.ask_acme(reply, |reply| Command::Revoke(Revocation { name, reason, reply }));
             }
         }
     }
@@ -64,14 +61,5 @@ impl Control {
             };
             reply.send(answer)
         });
-    }
-}
-
-fn revocation_reason(reason: protocol::Reason) -> account::Reason {
-    match reason {
-        protocol::Reason::Unspecified => account::Reason::Unspecified,
-        protocol::Reason::KeyCompromise => account::Reason::KeyCompromise,
-        protocol::Reason::Superseded => account::Reason::Superseded,
-        protocol::Reason::CessationOfOperation => account::Reason::CessationOfOperation,
     }
 }

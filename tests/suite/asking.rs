@@ -6,8 +6,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use porchd::acme::moment::Moment;
-use porchd::acme::status::{CertificateStatus, Next, Source, State};
-use porchd::admin::protocol::{Answer, Question, Reason, Which};
+use porchd::acme::status::{CertificateStatus, Next, Reason, Source, State};
+use porchd::admin::protocol::{Answer, Question, Which};
 use porchd::admin::server;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::unbounded_channel;

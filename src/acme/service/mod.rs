@@ -23,7 +23,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::acme::account::Reason;
 use crate::acme::book::Book;
 use crate::acme::holdings::Holdings;
 use crate::acme::limits::Limits;
@@ -31,7 +30,7 @@ use crate::acme::looks::Looks;
 use crate::acme::moment::Moment;
 use crate::acme::records::Stored;
 use crate::acme::schedule::{self, AuthorityView, Plan, SiteView, View};
-use crate::acme::status::CertificateStatus;
+use crate::acme::status::{CertificateStatus, Reason};
 use crate::acme::target::Target;
 use crate::acme::tasks::{self, Look, Tasks};
 use crate::acme::vault::Vault;

@@ -15,11 +15,11 @@ use tokio::sync::oneshot::{self, Receiver};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use crate::acme::account::Reason;
 use crate::acme::fake::Fake;
 use crate::acme::preflight::{Listening, Seen};
 use crate::acme::service::{Command, Handle, Publish, Renewal, Revocation, Service, Told};
 use crate::acme::status::CertificateStatus;
+use crate::acme::status::Reason;
 use crate::acme::target::{Secrets, Target};
 use crate::acme::tasks::Look;
 use crate::acme::vault::Vault;
