@@ -4,10 +4,52 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is the one place that may read the clock")]
 
+use std::cell::Cell;
 use std::time::{Instant, SystemTime};
 
-/// The monotonic time, as every timer of porchd counts it.
+/// The monotonic time, as every timer of porchd counts it; inside `hold`, that of its first reading there.
 pub fn now() -> Instant {
+    match READING.get() {
+        Reading::Held(now) => now,
+        Reading::Wanted => {
+            let now = read();
+            READING.set(Reading::Held(now));
+            now
+        }
+        Reading::Afresh => read(),
+    }
+}
+
+/// Runs `work`, in which no time passes: its first look at the clock holds to its end.
+///
+/// For one poll of a task, which has nobody to wait for: a request would look twenty times.
+pub fn hold<T>(work: impl FnOnce() -> T) -> T {
+    /// Lets time pass again, also when the work panics.
+    struct Held(Reading);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            READING.set(self.0);
+        }
+    }
+    let before = READING.get();
+    if matches!(before, Reading::Afresh) {
+        READING.set(Reading::Wanted);
+    }
+    let _held = Held(before);
+    work()
+}
+
+/// How this thread looks at the clock now.
+#[derive(Clone, Copy)]
+enum Reading {
+    Afresh,
+    Wanted,
+    Held(Instant),
+}
+
+thread_local!(static READING: Cell<Reading> = const { Cell::new(Reading::Afresh) });
+
+fn read() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
@@ -24,7 +66,6 @@ pub fn wall() -> SystemTime {
 ///
 /// It is unpredictable enough for request ids and jitter and is not for secrets.
 pub fn random() -> u64 {
-    use std::cell::Cell;
     use std::hash::{BuildHasher, Hasher, RandomState};
     thread_local!(static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish()));
     STATE.with(|state| {
@@ -53,5 +94,38 @@ pub mod steered {
 
     pub(super) fn wall() -> Option<SystemTime> {
         BEGAN.get().map(|(began, wall)| wall + crate::clock::now().saturating_duration_since(began))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_time_passes_while_it_is_held() {
+        let begun = now();
+        let pass = async || tokio::time::advance(Duration::from_secs(1)).await;
+        pass().await;
+        let mut passing = Box::pin(pass());
+        let mut noop = std::task::Context::from_waker(std::task::Waker::noop());
+        let (first, second, third) = hold(|| {
+            let first = now();
+            let second = hold(now);
+            let _ = passing.as_mut().poll(&mut noop);
+            (first, second, now())
+        });
+        assert_eq!(first, begun + Duration::from_secs(1));
+        assert_eq!((second, third), (first, first));
+        passing.await;
+        assert_eq!(now(), begun + Duration::from_secs(2), "time passes again");
+    }
+
+    #[test]
+    fn a_panic_lets_time_pass_again() {
+        let held = std::panic::catch_unwind(|| hold(|| panic!("{:?}", now())));
+        assert!(held.is_err());
+        assert!(matches!(READING.get(), Reading::Afresh));
     }
 }

@@ -177,7 +177,7 @@ impl<F: Future<Output = ()>> Future for Contained<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let task = self.project().task;
         // A task that panicked is never polled again, so nobody meets its broken invariants.
-        catch_unwind(AssertUnwindSafe(|| task.poll(cx))).unwrap_or_else(|payload| {
+        catch_unwind(AssertUnwindSafe(|| clock::hold(|| task.poll(cx)))).unwrap_or_else(|payload| {
             tracing::error!("a connection was lost to a panic: {}", panic_text(&*payload));
             Poll::Ready(())
         })
