@@ -3,13 +3,13 @@
 //! Facts that must agree are in one snapshot, and a request takes it once. Certificates are a second
 //! swap (`tls::live`), since a renewal and a configuration need not agree.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 
 use crate::config::model::Config;
 use crate::route::Table;
+use crate::route::hash::Map;
 use crate::upstream::group::Group;
 
 /// One generation: everything that a request needs to know of the configuration.
@@ -21,7 +21,7 @@ pub struct Snapshot {
     /// Its hosts and routes, compiled.
     pub routes: Table,
     /// Its upstreams, by name, with their health.
-    pub groups: HashMap<Arc<str>, Arc<Group>>,
+    pub groups: Map<Arc<str>, Arc<Group>>,
 }
 
 impl Snapshot {

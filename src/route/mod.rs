@@ -3,14 +3,15 @@
 //! A pure function of the configuration, built once for each generation. It decides nothing by client
 //! address and opens no files; precedence is written in `site`, what a path may mean in `path`.
 
+pub mod hash;
 mod path;
 pub mod site;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::model::{Config, HostPattern, Listener, Site};
 
+use self::hash::Map;
 use self::site::SiteTable;
 
 /// All sites, by listener and host.
@@ -33,9 +34,9 @@ pub enum Host<'a> {
 
 #[derive(Debug, Default)]
 struct Hosts {
-    exact: HashMap<Arc<str>, Entry>,
+    exact: Map<Arc<str>, Entry>,
     /// By the part behind `*.`.
-    wildcard: HashMap<Arc<str>, Entry>,
+    wildcard: Map<Arc<str>, Entry>,
 }
 
 #[derive(Debug, Clone)]

@@ -4,11 +4,11 @@
 //! The raw path is what is routed and forwarded. What else it may mean can only take a route away: no
 //! reading of a path leads below a deny, or past the access list of another route.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::hash::Map;
 use super::path::{Flat, Meaning, meaning, segments};
 use crate::config::model::route::{Action, Route};
 use crate::config::model::{Hsts, Site};
@@ -20,7 +20,7 @@ pub struct SiteTable {
     pub site: Arc<Site>,
     /// The value of Strict-Transport-Security, if it has one (RFC 6797 6.1).
     pub hsts: Option<HeaderValue>,
-    by_path: HashMap<Box<[u8]>, Arc<Route>>,
+    by_path: Map<Box<[u8]>, Arc<Route>>,
     /// Bit n: some path has n bytes; the last bit: so many or more.
     lengths: u128,
     longest: usize,
@@ -52,7 +52,7 @@ impl SiteTable {
         let mut table = Self {
             hsts: site.hsts.as_ref().map(hsts),
             site: Arc::new(site),
-            by_path: HashMap::new(),
+            by_path: Map::default(),
             lengths: 0,
             longest: 0,
             guarded: Vec::new(),
