@@ -1,13 +1,11 @@
 //! The head of an answer: status line and header fields (RFC 9112 sections 4 and 5).
 //!
-//! Header values are slices of the one buffer that was read. httparse finds the parts; what it lets
-//! pass (a bare LF as line end, empty lines before the status line) is refused here.
-
-use std::mem::MaybeUninit;
+//! Header values are slices of the one buffer that was read.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 
+use super::fields;
 use super::framing::{self, Asked, BodyLength, FramingError};
 
 /// Most bytes of a head.
@@ -71,69 +69,55 @@ pub enum HeadError {
 /// A head is judged again from its start when more bytes have come, so callers ask only after a new
 /// line end: `MOST_FIELDS` then bounds the work.
 pub fn parse(buf: &Bytes, asked: Asked) -> Result<Parsed, HeadError> {
+    let parsed = if buf.len() > MOST_BYTES {
+        complete(&buf.slice(..MOST_BYTES), asked)?
+    } else {
+        complete(buf, asked)?
+    };
+    match parsed {
+        Some(parsed) => Ok(parsed),
+        None if buf.len() >= MOST_BYTES => Err(HeadError::TooLong),
+        None => Ok(Parsed::Partial),
+    }
+}
+
+/// Parses a head that may be the whole of `buf`; `None`: it has not ended.
+fn complete(buf: &Bytes, asked: Asked) -> Result<Option<Parsed>, HeadError> {
     // RFC 9112 section 2.2 lets servers skip empty lines before a request; before an answer they are
     // leftovers of another one.
     if !b"HTTP/1.".iter().zip(buf.iter()).all(|(wanted, got)| wanted == got) {
         return Err(HeadError::StatusLine);
     }
-    // Left uninitialised: most answers have a dozen fields, and clearing 4 KiB for each would show.
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-    let mut answer = httparse::Response::new(&mut []);
-    let window = buf.get(..MOST_BYTES).unwrap_or(buf);
-    let used = match httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut answer,
-        window,
-        &mut fields,
-    ) {
-        Ok(httparse::Status::Complete(used)) => used,
-        Ok(httparse::Status::Partial) if buf.len() >= MOST_BYTES => return Err(HeadError::TooLong),
-        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
-        Err(error) => return Err(fault(error)),
-    };
-    if has_bare_lf(&window[..used]) {
-        return Err(HeadError::Field);
-    }
-    let version = if answer.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(HeadError::StatusLine)?;
+    let Some(line) = fields::line(buf)? else { return Ok(None) };
+    let (version, status) = status_line(line)?;
+    let Some((mut headers, used)) = fields::parse(buf, line.len() + 2, MOST_FIELDS)? else { return Ok(None) };
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(Parsed::Interim(used));
+        return Ok(Some(Parsed::Interim(used)));
     }
-    let mut headers = header_map(buf, answer.headers)?;
     let length = framing::body_length(asked, version, status, &mut headers)?;
     let keeps_open = length != BodyLength::UntilClose && framing::keeps_open(version, &headers);
-    Ok(Parsed::Complete(Head { status, version, headers, length, keeps_open }, used))
+    Ok(Some(Parsed::Complete(Head { status, version, headers, length, keeps_open }, used)))
 }
 
-/// The fields, their values as slices of `buf`.
-pub(super) fn header_map(buf: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, HeadError> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
-    for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadError::Field)?;
-        let value =
-            HeaderValue::from_maybe_shared(buf.slice_ref(field.value)).map_err(|_| HeadError::Field)?;
-        headers.try_append(name, value).map_err(|_| HeadError::TooManyFields)?;
+/// `HTTP/1.1 200` or `HTTP/1.1 200 any words` (RFC 9112 section 4); the words are not used.
+fn status_line(line: &[u8]) -> Result<(Version, StatusCode), HeadError> {
+    let version = match line.get(..9) {
+        Some(b"HTTP/1.1 ") => Version::HTTP_11,
+        Some(b"HTTP/1.0 ") => Version::HTTP_10,
+        _ => return Err(HeadError::StatusLine),
+    };
+    let (code, words) = line[9..].split_at_checked(3).ok_or(HeadError::StatusLine)?;
+    let is_text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+    if !words.iter().all(is_text) || !matches!(words.first(), None | Some(b' ')) {
+        return Err(HeadError::StatusLine);
     }
-    Ok(headers)
-}
-
-/// Whether a line ends with LF alone; httparse takes it for CRLF, others may not.
-pub(super) fn has_bare_lf(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).any(|at| at.checked_sub(1).and_then(|cr| head.get(cr)) != Some(&b'\r'))
-}
-
-/// Our word for httparse's.
-pub(super) fn fault(error: httparse::Error) -> HeadError {
-    match error {
-        httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
-            HeadError::Field
-        }
-        httparse::Error::TooManyHeaders => HeadError::TooManyFields,
-        httparse::Error::Status | httparse::Error::Token | httparse::Error::Version => HeadError::StatusLine,
-    }
+    let status = StatusCode::from_bytes(code).map_err(|_| HeadError::StatusLine)?;
+    Ok((version, status))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;

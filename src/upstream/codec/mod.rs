@@ -4,6 +4,7 @@
 //! 9112 section 11.2), since its bytes go on to clients over connections that others share.
 
 pub mod chunked;
+pub mod fields;
 pub mod framing;
 pub mod head;
 pub mod trailers;

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
 
-use super::head::{self, HeadError};
+use super::fields;
+use super::head::HeadError;
 
 /// Most bytes of a trailer section.
 pub const MOST_BYTES: usize = 16 * 1024;
@@ -15,21 +16,16 @@ pub const MOST_FIELDS: usize = 64;
 
 /// Parses a trailer section, its empty line included; forbidden fields are dropped.
 pub fn parse(section: &Bytes) -> Result<HeaderMap, HeadError> {
-    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    match httparse::parse_headers(section, &mut fields) {
-        Ok(httparse::Status::Complete((used, fields))) => {
-            if used != section.len() || head::has_bare_lf(section) {
-                return Err(HeadError::Field);
-            }
-            let mut trailers = head::header_map(section, fields)?;
-            for name in FORBIDDEN {
-                trailers.remove(name);
-            }
-            Ok(trailers)
-        }
-        Ok(httparse::Status::Partial) => Err(HeadError::Field),
-        Err(error) => Err(head::fault(error)),
+    let Some((mut trailers, end)) = fields::parse(section, 0, MOST_FIELDS)? else {
+        return Err(HeadError::Field);
+    };
+    if end != section.len() {
+        return Err(HeadError::Field);
     }
+    for name in FORBIDDEN {
+        trailers.remove(name);
+    }
+    Ok(trailers)
 }
 
 /// Writes the fields that may be passed on and the empty line that ends a chunked body.
