@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
+use crate::listener::socket::Socket;
 use crate::tls::challenges::ALPN;
 
 /// A certificate that is ready to be served.
@@ -25,7 +26,7 @@ pub trait Certificate {
 #[derive(Debug)]
 pub struct Established<C> {
     /// The encrypted stream; boxed once, so that nothing it is handed to holds room for it twice.
-    pub stream: Box<TlsStream<TcpStream>>,
+    pub stream: Box<TlsStream<Socket>>,
     /// The name that the client asked for: lower case, without trailing dot.
     pub sni: Option<Arc<str>>,
     /// Whether HTTP/2 was negotiated (RFC 7301).
@@ -82,7 +83,7 @@ pub async fn handshake<C: Certificate>(
         tell_plain_client(stream).await;
         return Err(TlsError::PlainHttp);
     }
-    let mut start = Box::pin(hello(stream, opening)).await?;
+    let mut start = Box::pin(hello(Socket(stream), opening)).await?;
     let sni = start.client_hello().server_name().map(canonical);
     if asks_for_proof(&start.client_hello()) {
         let Some(config) = sni.as_deref().and_then(challenge) else {
@@ -109,7 +110,7 @@ fn asks_for_proof(hello: &ClientHello<'_>) -> bool {
 }
 
 /// Shows a CA the proof and says goodbye: nothing is ever spoken over such a connection.
-async fn prove(start: Box<StartHandshake<TcpStream>>, config: Arc<ServerConfig>) -> Result<(), TlsError> {
+async fn prove(start: Box<StartHandshake<Socket>>, config: Arc<ServerConfig>) -> Result<(), TlsError> {
     let mut stream = start.into_stream(config).await?;
     // The handshake was what counts; a CA may have left after it.
     let _ = stream.shutdown().await;
@@ -155,7 +156,7 @@ fn read_now(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
 }
 
 /// Reads the ClientHello, of which `opening` has come already.
-async fn hello(mut stream: TcpStream, opening: Vec<u8>) -> Result<Box<StartHandshake<TcpStream>>, TlsError> {
+async fn hello(mut stream: Socket, opening: Vec<u8>) -> Result<Box<StartHandshake<Socket>>, TlsError> {
     let mut acceptor = Acceptor::default();
     let mut rest = &opening[..];
     while !rest.is_empty() {
