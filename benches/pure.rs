@@ -5,7 +5,6 @@
 
 use std::hint::black_box;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use divan::Bencher;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
@@ -14,8 +13,9 @@ use porchd::handler::challenge;
 use porchd::http::fault::Fault;
 use porchd::http::headers::{self, FramingLines, ToClient, ToHome};
 use porchd::http::reply::{self, Asked};
+use porchd::http::survey::Survey;
 use porchd::http::{authority, scan};
-use porchd::matrix::class::{self, Class};
+use porchd::matrix::class::Endpoint;
 use porchd::matrix::secrets;
 use porchd::route::Table;
 use porchd::route::site::SiteTable;
@@ -49,10 +49,8 @@ fn encoded_path_among_routes(bencher: Bencher<'_, '_>, routes: usize) {
 }
 
 #[divan::bench(args = [SYNC, SEND, "/_matrix/federation/v1/send/1", "/index.html"])]
-fn classify(target: &str) -> (Class, bool, Duration) {
-    let path = target.split('?').next().unwrap_or(target);
-    let class = Class::of(&Method::GET, path);
-    (class, class::replayable(class, &Method::GET, target), class::head_timeout(class, target))
+fn classify(target: &str) -> Endpoint {
+    Endpoint::of(&Method::GET, target)
 }
 
 #[divan::bench(args = [SYNC, "/x?a=1&access_token=syt_abcdefghijklmnop&b=2"])]
@@ -78,7 +76,7 @@ fn authority_of_request(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn check_headers(bencher: Bencher<'_, '_>) {
     let headers = browser();
-    bencher.bench(|| headers::check(Version::HTTP_11, black_box(&headers)).is_ok());
+    bencher.bench(|| Survey::of(Version::HTTP_11, black_box(&headers)).is_ok());
 }
 
 #[divan::bench]
@@ -116,8 +114,8 @@ fn scan_head(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(args = [true, false])]
 fn reply_to_home_down(matrix: bool) -> usize {
-    let asked = Asked { head: false, matrix, html: true, tls: true };
-    reply::fault(asked, Fault::HomeDown, StatusCode::SERVICE_UNAVAILABLE).body().len()
+    let asked = Asked { head: false, matrix, tls: true };
+    reply::fault(asked, &HeaderMap::new(), Fault::HomeDown, StatusCode::SERVICE_UNAVAILABLE).body().len()
 }
 
 /// What a browser sends along with a request to Synapse.
@@ -171,6 +169,7 @@ fn to_home(none: &Edits) -> ToHome<'_> {
         edits: [none; 2],
         framing: FramingLines::None,
         upgrade: None,
+        nominates: true,
     }
 }
 

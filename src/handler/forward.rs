@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 
 use crate::clock;
@@ -18,20 +20,21 @@ use crate::config::model::log::LogLevel;
 use crate::config::model::route::Route;
 use crate::config::model::{self, Site};
 use crate::handler::body::Body;
-use crate::handler::told::Told;
+use crate::handler::told::{RequestId, Told};
 use crate::http::authority::Authority;
 use crate::http::body::{RequestBody, RequestBodyError};
 use crate::http::fault::Fault;
 use crate::http::headers::{self, FramingLines, ToHome};
 use crate::http::reply;
-use crate::matrix::class::{self, Class};
+use crate::http::survey::Survey;
+use crate::matrix::class::{Class, Endpoint};
 use crate::snapshot::Snapshot;
 use crate::telemetry::limited::Limited;
 use crate::upstream::answer::{AnswerBody, Upgraded};
 use crate::upstream::dial::DialError;
 use crate::upstream::error::{Cause, Progress, SendError};
 use crate::upstream::group::Group;
-use crate::upstream::pool::{Call, Pools};
+use crate::upstream::pool::{Attempts, Call, Pools, Sent};
 use crate::upstream::upload::Framing;
 
 /// Room for the head of a usual request: what clients of Matrix send, and what we add.
@@ -53,74 +56,101 @@ pub struct Forwarding<'a> {
     pub forward: &'a model::route::Forward,
     /// Its head.
     pub parts: &'a Parts,
+    /// Which headers are there.
+    pub survey: Survey,
+    /// What it is for.
+    pub endpoint: Endpoint,
     /// Its target, byte for byte.
     pub target: &'a str,
     /// The host that it is for.
-    pub authority: &'a Authority<'a>,
+    pub authority: Authority<'a>,
     /// Who sent it.
     pub client: IpAddr,
     /// Whether it came by https.
     pub https: bool,
 }
 
-/// Forwards a request. A 101 comes with the backend's side of the tunnel.
+/// What forwarding begins with.
+pub enum Begun<'a> {
+    /// An answer that needs no home.
+    Answer(Response<Body>),
+    /// Home is asked.
+    Awaited(Awaited<'a>),
+}
+
+/// A request on its way, until the head of its answer.
+pub struct Awaited<'a> {
+    group: &'a Arc<Group>,
+    begun: Instant,
+    // Boxed apart: all that waits for home holds it, and little else.
+    sending: Pin<Box<dyn Future<Output = (Sent<RequestBody>, Attempts)>>>,
+}
+
+/// An answer of home; a 101 comes with the backend's side of the tunnel.
+pub type Taken = (Response<Body>, Option<Upgraded>);
+
+/// Begins to forward a request; nothing is sent before the first `Awaited::poll`.
 ///
 /// # Errors
 /// What the edge has to answer instead.
-pub async fn answer(
-    forwarding: &Forwarding<'_>,
+pub fn begin<'a>(
+    forwarding: Forwarding<'a>,
     mut body: RequestBody,
     told: &mut Told,
-) -> Result<(Response<Body>, Option<Upgraded>), Fault> {
-    let (method, path) = (&forwarding.parts.method, forwarding.parts.uri.path());
-    let class = Class::of(method, path);
+) -> Result<Begun<'a>, Fault> {
+    let (method, endpoint) = (&forwarding.parts.method, forwarding.endpoint);
     let group = forwarding.group()?;
-    if *method == Method::OPTIONS && class::is_matrix(path) && group.is_down() {
-        return Ok((reply::preflight().map(Body::from), None));
+    if *method == Method::OPTIONS && endpoint.matrix && group.is_down() {
+        return Ok(Begun::Answer(reply::preflight().map(Body::from)));
     }
-    if !class::is_upload(method, path) {
+    if !endpoint.upload {
         body.limit(forwarding.snapshot.config.limits.body).map_err(|_| Fault::BodyTooLarge)?;
     }
     let framing = forwarding.framing(&body);
-    let upgrade = headers::upgrade(forwarding.parts.version, &forwarding.parts.headers);
+    let upgrade = forwarding.upgrade();
     let call = Call {
         method,
         head: forwarding.head(group, framing, upgrade, told),
         framing,
         body,
-        replay: class::replayable(class, method, forwarding.target),
-        head_timeout: head_timeout(group.def(), class, forwarding.target),
+        replay: endpoint.replayable,
+        head_timeout: head_timeout(group.def(), endpoint),
         wants_upgrade: upgrade.is_some(),
     };
-    let begun = clock::now();
-    let (sent, attempts) = forwarding.pools.send(group, call).await;
-    told.attempts = attempts.count;
-    told.upstream = Some(clock::now().saturating_duration_since(begun));
-    match sent {
-        Ok(response) => {
-            told.by_home = true;
-            Ok(taken(response))
-        }
-        Err(error) => {
-            let fault = fault(&error);
-            tell(group, attempts.backend.as_deref(), fault, &error, begun);
-            Err(fault)
-        }
+    let sending = Box::pin(forwarding.pools.send(group, call));
+    Ok(Begun::Awaited(Awaited { group, begun: clock::now(), sending }))
+}
+
+impl Awaited<'_> {
+    /// Ready with home's answer, or with what the edge has to answer instead.
+    pub fn poll(&mut self, cx: &mut Context<'_>, told: &mut Told) -> Poll<Result<Taken, Fault>> {
+        let (sent, attempts) = ready!(self.sending.as_mut().poll(cx));
+        told.attempts = attempts.count;
+        told.upstream = Some(clock::now().saturating_duration_since(self.begun));
+        Poll::Ready(match sent {
+            Ok(response) => {
+                told.by_home = true;
+                Ok(taken(response))
+            }
+            Err(error) => {
+                let fault = fault(&error);
+                tell(self.group, attempts.backend, fault, &error, self.begun);
+                Err(fault)
+            }
+        })
     }
 }
 
-impl Forwarding<'_> {
+impl<'a> Forwarding<'a> {
     /// The upstream of the route. A resolved configuration names only upstreams that exist.
-    fn group(&self) -> Result<&Arc<Group>, Fault> {
+    fn group(&self) -> Result<&'a Arc<Group>, Fault> {
         self.snapshot.groups.get(&self.forward.upstream).ok_or(Fault::Internal)
     }
 
     /// How the body is framed at home: as it came, except that HTTP/2 needs no length.
     fn framing(&self, body: &RequestBody) -> Framing {
         match body.size_hint().exact() {
-            Some(0) if !self.parts.headers.contains_key(header::CONTENT_LENGTH) && !self.wants_length() => {
-                Framing::None
-            }
+            Some(0) if !self.survey.content_length && !self.wants_length() => Framing::None,
             Some(length) => Framing::Length(length),
             None => Framing::Chunked,
         }
@@ -131,6 +161,11 @@ impl Forwarding<'_> {
         matches!(self.parts.method, Method::POST | Method::PUT | Method::PATCH)
     }
 
+    /// The protocol that it wants to change to, if that is one to pass on.
+    fn upgrade(&self) -> Option<&'a HeaderValue> {
+        self.survey.upgrade.then(|| headers::upgrade(self.parts.version, &self.parts.headers)).flatten()
+    }
+
     fn head(
         &self,
         group: &Group,
@@ -138,13 +173,13 @@ impl Forwarding<'_> {
         upgrade: Option<&HeaderValue>,
         told: &mut Told,
     ) -> Vec<u8> {
-        let id = told.request_id.insert(request_id(self.parts));
+        let id = told.request_id.insert(self.request_id());
         let to_home = ToHome {
             host: group.def().host.as_ref().map_or(self.authority.text.as_bytes(), |host| host.as_bytes()),
             client: self.client,
             proto: if self.https { "https" } else { "http" },
             original_host: self.authority.text,
-            request_id: id.to_str().unwrap_or_default(),
+            request_id: id.as_str(),
             edits: [&self.site.headers.request, &self.route.headers.request],
             framing: match framing {
                 Framing::None => FramingLines::None,
@@ -152,6 +187,7 @@ impl Forwarding<'_> {
                 Framing::Chunked => FramingLines::Chunked,
             },
             upgrade,
+            nominates: self.survey.connection,
         };
         let mut head = Vec::with_capacity(HEAD_CAPACITY);
         let target = stripped(self.target, self.forward.strip.as_deref());
@@ -164,20 +200,12 @@ impl Forwarding<'_> {
         );
         head
     }
-}
 
-/// The client's own id when it is sane, else a new one of 16 hexadecimal digits.
-fn request_id(parts: &Parts) -> HeaderValue {
-    if headers::request_id(&parts.headers).is_some()
-        && let Some(own) = parts.headers.get("x-request-id")
-    {
-        return own.clone();
+    /// The client's own id when it is sane, else a new one.
+    fn request_id(&self) -> RequestId {
+        let own = self.survey.request_id.then(|| headers::request_id(&self.parts.headers)).flatten();
+        own.map_or_else(|| RequestId::made_of(clock::random()), |own| RequestId::Theirs(own.clone()))
     }
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let random = clock::random();
-    let id: [u8; 16] = std::array::from_fn(|at| DIGITS[(random >> (60 - 4 * at)) as usize & 15]);
-    // Hexadecimal digits are always a value.
-    HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("0"))
 }
 
 /// The target without the prefix that the route strips; always a path.
@@ -188,16 +216,16 @@ fn stripped<'a>(target: &'a str, prefix: Option<&str>) -> Cow<'a, str> {
 
 /// Until the answer's head: what the operator wrote, or the class's own. A poll is never cut before its
 /// own time is over.
-fn head_timeout(upstream: &model::Upstream, class: Class, target: &str) -> Duration {
-    let own = class::head_timeout(class, target);
+fn head_timeout(upstream: &model::Upstream, endpoint: Endpoint) -> Duration {
+    let own = endpoint.head_timeout;
     match upstream.response_timeout {
         None => own,
-        Some(written) if class == Class::Sync => written.max(own),
+        Some(written) if endpoint.class == Class::Sync => written.max(own),
         Some(written) => written,
     }
 }
 
-fn taken(response: Response<AnswerBody<RequestBody>>) -> (Response<Body>, Option<Upgraded>) {
+fn taken(response: Response<AnswerBody<RequestBody>>) -> Taken {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return (response.map(Body::Home), None);
     }
@@ -232,12 +260,13 @@ fn fault(error: &SendError<RequestBodyError>) -> Fault {
 /// itself, or with us, is a warning.
 fn tell(
     group: &Group,
-    backend: Option<&str>,
+    backend: Option<usize>,
     fault: Fault,
     error: &SendError<RequestBodyError>,
     now: Instant,
 ) {
     static WARNED: Limited = Limited::new(WARN_EVERY);
+    let backend = backend.and_then(|index| group.backends().get(index)).map(|backend| &**backend.label());
     let source = error.cause.source().map(ToString::to_string);
     let (upstream, why) = (&*group.def().name, fault.why());
     if fault.level() <= LogLevel::Warn && WARNED.allows(now) {
@@ -262,13 +291,5 @@ mod tests {
         for (target, prefix, expected) in table {
             assert_eq!(stripped(target, prefix), expected, "{target}");
         }
-    }
-
-    #[test]
-    fn a_request_without_an_id_gets_one_of_its_own() {
-        let parts = http::Request::new(()).into_parts().0;
-        let (first, second) = (request_id(&parts), request_id(&parts));
-        assert_eq!(first.len(), 16);
-        assert_ne!(first, second);
     }
 }

@@ -15,4 +15,5 @@ mod hop;
 mod page;
 pub mod reply;
 pub mod scan;
+pub mod survey;
 pub mod watch;

@@ -29,29 +29,16 @@ pub struct Asked {
     pub head: bool,
     /// A path of Matrix: JSON with CORS.
     pub matrix: bool,
-    /// A visitor's browser: a page.
-    pub html: bool,
     /// The client came by TLS.
     pub tls: bool,
 }
 
-impl Asked {
-    /// Reads it from a request; `path` is the raw one without its query.
-    pub fn of(method: &Method, path: &str, headers: &HeaderMap, tls: bool) -> Self {
-        let accepts_html =
-            |value: &HeaderValue| memchr::memmem::find(value.as_bytes(), b"text/html").is_some();
-        Self {
-            head: *method == Method::HEAD,
-            matrix: matrix::class::is_matrix(path),
-            html: headers.get_all(ACCEPT).iter().any(accepts_html),
-            tls,
-        }
-    }
-}
-
 /// The answer to a failure; `unavailable` is what the route turns 503 into.
-pub fn fault(asked: Asked, fault: Fault, unavailable: StatusCode) -> Response<Bytes> {
+///
+/// `headers` are the request's: a visitor's browser, which accepts HTML, gets a page.
+pub fn fault(asked: Asked, headers: &HeaderMap, fault: Fault, unavailable: StatusCode) -> Response<Bytes> {
     let verdict = fault.verdict(Setting { matrix: asked.matrix, tls: asked.tls, unavailable });
+    let html = !asked.matrix && accepts_html(headers);
     let mut headers = HeaderMap::with_capacity(8);
     let body = if asked.matrix {
         matrix::cors::apply(&mut headers);
@@ -60,7 +47,7 @@ pub fn fault(asked: Asked, fault: Fault, unavailable: StatusCode) -> Response<By
         let limited = verdict.status == StatusCode::TOO_MANY_REQUESTS;
         let retry = verdict.retry_after.filter(|_| limited);
         matrix::error::body(verdict.errcode, verdict.text, retry)
-    } else if asked.html {
+    } else if html {
         headers.insert(CONTENT_TYPE, HTML);
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
@@ -114,6 +101,10 @@ pub fn document(asked: Asked, document: Option<&Bytes>) -> Response<Bytes> {
             finish(asked, StatusCode::NOT_FOUND, headers, body)
         }
     }
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().any(|value| memchr::memmem::find(value.as_bytes(), b"text/html").is_some())
 }
 
 /// A fixed answer of the configuration.
@@ -205,8 +196,13 @@ mod tests {
 
     use super::*;
 
-    const MATRIX: Asked = Asked { head: false, matrix: true, html: true, tls: true };
-    const SITE: Asked = Asked { head: false, matrix: false, html: true, tls: true };
+    const MATRIX: Asked = Asked { head: false, matrix: true, tls: true };
+    const SITE: Asked = Asked { head: false, matrix: false, tls: true };
+
+    fn browser() -> HeaderMap {
+        let accepts = HeaderValue::from_static("application/json, text/html;q=0.9");
+        HeaderMap::from_iter([(ACCEPT, accepts)])
+    }
 
     const AWAY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
@@ -215,19 +211,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_decides_the_form() {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/html;q=0.9"));
-        let asked = Asked::of(&Method::HEAD, "/_matrix/x", &headers, true);
-        assert_eq!(asked, Asked { head: true, matrix: true, html: true, tls: true });
-        let asked = Asked::of(&Method::GET, "/x", &HeaderMap::new(), false);
-        assert_eq!(asked, Asked { head: false, matrix: false, html: false, tls: false });
-    }
-
-    #[test]
     fn every_fault_on_a_matrix_path_is_json_with_cors() {
         for which in Fault::ALL {
-            let response = fault(MATRIX, which, AWAY);
+            let response = fault(MATRIX, &browser(), which, AWAY);
             assert_eq!(header(&response, "content-type"), Some("application/json"), "{which:?}");
             assert_eq!(header(&response, "access-control-allow-origin"), Some("*"), "{which:?}");
             assert_eq!(header(&response, "cache-control"), Some("no-store"), "{which:?}");
@@ -239,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_limit_says_when_to_ask_again_in_both_ways() {
-        let response = fault(MATRIX, Fault::HomeDown, StatusCode::TOO_MANY_REQUESTS);
+        let response = fault(MATRIX, &browser(), Fault::HomeDown, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.status(), 429);
         assert_eq!(header(&response, "retry-after"), Some("5"));
         let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
@@ -248,22 +234,21 @@ mod tests {
 
     #[test]
     fn visitors_get_a_page_and_programs_a_line() {
-        let response = fault(SITE, Fault::HomeDown, AWAY);
+        let response = fault(SITE, &browser(), Fault::HomeDown, AWAY);
         assert_eq!(header(&response, "content-type"), Some("text/html; charset=utf-8"));
         assert!(response.body().starts_with(b"<!doctype html>"));
         assert!(response.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN).is_none());
-        let asked = Asked { html: false, ..SITE };
-        let response = fault(asked, Fault::NoRoute, AWAY);
+        let response = fault(SITE, &HeaderMap::new(), Fault::NoRoute, AWAY);
         assert_eq!(response.body(), "404 Not Found: There is nothing at this address.\n");
-        let response = fault(asked, Fault::MethodRefused, AWAY);
+        let response = fault(SITE, &HeaderMap::new(), Fault::MethodRefused, AWAY);
         assert!(header(&response, "allow").expect("RFC 9110 15.5.6").contains("GET"));
     }
 
     #[test]
     fn head_gets_the_length_and_no_body() {
-        let get = fault(MATRIX, Fault::HomeDown, AWAY);
+        let get = fault(MATRIX, &browser(), Fault::HomeDown, AWAY);
         let asked = Asked { head: true, ..MATRIX };
-        let head = fault(asked, Fault::HomeDown, AWAY);
+        let head = fault(asked, &browser(), Fault::HomeDown, AWAY);
         assert!(head.body().is_empty());
         assert_eq!(header(&head, "content-length"), Some(&*get.body().len().to_string()));
         assert_eq!(header(&get, "content-length"), None);

@@ -1,7 +1,8 @@
 //! Endpoint classes: the one table for replay, head timeouts, limits and figures.
 //!
 //! A class says what kind of request this is, never whether it is let through: that is `route`'s. The
-//! table is the only authority on what may be sent again after its bytes went out.
+//! table is the only authority on what may be sent again after its bytes went out. A request is looked up
+//! once, by `Endpoint::of`.
 
 use std::time::Duration;
 
@@ -30,38 +31,39 @@ pub enum Class {
     Other,
 }
 
-impl Class {
-    /// The class of a request for `path`, the raw one without its query.
-    pub fn of(method: &Method, path: &str) -> Self {
-        let path = Segments::of(path);
-        if path.is(0, "_synapse") && path.is(1, "client") {
-            return Self::Login;
-        }
-        if !path.is(0, "_matrix") {
-            return Self::Other;
-        }
-        if path.is(1, "key") {
-            return Self::Keys;
-        }
-        let endpoint = endpoint(&path);
-        if path.is(1, "media") || path.is(endpoint, "media") {
-            return Self::Media;
-        }
-        if path.is(1, "federation") {
-            return Self::Federation;
-        }
-        if is_poll(&path) && matches!(*method, Method::GET | Method::POST | Method::HEAD) {
-            return Self::Sync;
-        }
-        if is_login(&path, endpoint) {
-            return Self::Login;
-        }
-        if is_send(method, &path, endpoint) {
-            return Self::Send;
-        }
-        Self::Client
-    }
+/// A request's row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// What it is for.
+    pub class: Class,
+    /// Whether the edge's own answers to it are Matrix JSON with CORS.
+    pub matrix: bool,
+    /// Whether it uploads media: its size is Synapse's to bound, not the edge's.
+    pub upload: bool,
+    /// Whether it may be sent again after its bytes went out and no byte of an answer came.
+    pub replayable: bool,
+    /// How long an upstream may take until the head of its answer.
+    pub head_timeout: Duration,
+}
 
+impl Endpoint {
+    /// Looks up a request; the path is the raw one.
+    pub fn of(method: &Method, path_and_query: &str) -> Self {
+        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+        let path = Segments::of(path);
+        let at = endpoint(&path);
+        let class = class(method, &path, at);
+        Self {
+            class,
+            matrix: is_matrix(&path),
+            upload: class == Class::Media && is_upload(method, &path),
+            replayable: replayable(class, method, &path, query),
+            head_timeout: head_timeout(class, &path, at, query),
+        }
+    }
+}
+
+impl Class {
     /// Its name in log lines and figures.
     pub fn name(self) -> &'static str {
         match self {
@@ -77,30 +79,53 @@ impl Class {
     }
 }
 
-/// Whether a request may be sent again after its bytes went out and no byte of an answer came.
-///
+/// `at`: the index of the endpoint's own name.
+fn class(method: &Method, path: &Segments<'_>, at: usize) -> Class {
+    if path.is(0, "_synapse") && path.is(1, "client") {
+        return Class::Login;
+    }
+    if !path.is(0, "_matrix") {
+        return Class::Other;
+    }
+    if path.is(1, "key") {
+        return Class::Keys;
+    }
+    if path.is(1, "media") || path.is(at, "media") {
+        return Class::Media;
+    }
+    if path.is(1, "federation") {
+        return Class::Federation;
+    }
+    if is_poll(path, at) && matches!(*method, Method::GET | Method::POST | Method::HEAD) {
+        return Class::Sync;
+    }
+    if is_login(path, at) {
+        return Class::Login;
+    }
+    if is_send(method, path, at) {
+        return Class::Send;
+    }
+    Class::Client
+}
+
 /// PUT and DELETE of clients are idempotent (RFC 9110 9.2.2; Matrix dedups sends by transaction id). A
 /// one-time token is used up by the first try, so nothing that carries one is repeated.
-pub fn replayable(class: Class, method: &Method, path_and_query: &str) -> bool {
-    let (path, query) = split(path_and_query);
+fn replayable(class: Class, method: &Method, path: &Segments<'_>, query: &str) -> bool {
     let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     match class {
         Class::Sync => reads || *method == Method::POST,
         Class::Send | Class::Client => reads || matches!(*method, Method::PUT | Method::DELETE),
         Class::Federation => reads || *method == Method::PUT,
-        Class::Keys => reads || (*method == Method::POST && Segments::of(path).is(3, "query")),
+        Class::Keys => reads || (*method == Method::POST && path.is(3, "query")),
         Class::Media | Class::Other => reads,
         Class::Login => *method == Method::OPTIONS || (reads && is_plain_page(path, query)),
     }
 }
 
-/// How long an upstream may take until the head of its answer.
-///
 /// A poll has its own `timeout` and a minute more. Joining a large room takes Synapse minutes, and media
 /// waits for a peer that may be slow: what bounds it is that bytes move.
-pub fn head_timeout(class: Class, path_and_query: &str) -> Duration {
+fn head_timeout(class: Class, path: &Segments<'_>, at: usize, query: &str) -> Duration {
     const MINUTE: Duration = Duration::from_secs(60);
-    let (path, query) = split(path_and_query);
     match class {
         // The first sync of an account, and the first of a sliding one, takes Synapse minutes.
         Class::Sync if !continues(query) => 10 * MINUTE,
@@ -108,24 +133,18 @@ pub fn head_timeout(class: Class, path_and_query: &str) -> Duration {
         Class::Keys => Duration::from_secs(30),
         Class::Media => 10 * MINUTE,
         Class::Login => MINUTE,
-        Class::Federation | Class::Client if is_join(path) => 10 * MINUTE,
+        Class::Federation | Class::Client if is_join(path, at) => 10 * MINUTE,
         Class::Send | Class::Federation | Class::Client | Class::Other => 3 * MINUTE,
     }
 }
 
-/// Whether a request uploads media: its size is Synapse's to bound, not the edge's.
-pub fn is_upload(method: &Method, path: &str) -> bool {
-    if !matches!(*method, Method::POST | Method::PUT) || Class::of(method, path) != Class::Media {
-        return false;
-    }
-    // `upload` or `upload/{server}/{id}`, at most after a version and an MSC's namespace.
-    let path = Segments::of(path);
-    path.all().iter().skip(2).take(4).any(|part| same(part, "upload"))
+/// `upload` or `upload/{server}/{id}`, at most after a version and an MSC's namespace.
+fn is_upload(method: &Method, path: &Segments<'_>) -> bool {
+    matches!(*method, Method::POST | Method::PUT)
+        && path.all().iter().skip(2).take(4).any(|part| same(part, "upload"))
 }
 
-/// Whether the edge's own answers for `path` are Matrix JSON with CORS.
-pub fn is_matrix(path: &str) -> bool {
-    let path = Segments::of(path);
+fn is_matrix(path: &Segments<'_>) -> bool {
     path.is(0, "_matrix") || path.is(0, "_synapse") || (path.is(0, ".well-known") && path.is(1, "matrix"))
 }
 
@@ -144,22 +163,25 @@ fn endpoint(path: &Segments<'_>) -> usize {
 
 /// `r0`, `v3`, `unstable`, and the `api` of the old `api/v1`.
 fn is_version(part: &str) -> bool {
-    if same(part, "unstable") || same(part, "api") {
-        return true;
+    if part.contains('%') {
+        let mut bytes = percent_encoding::percent_decode_str(part);
+        let named = matches!(bytes.next(), Some(b'v' | b'r'));
+        let numbered = named && bytes.clone().next().is_some() && bytes.all(|byte| byte.is_ascii_digit());
+        return numbered || same(part, "unstable") || same(part, "api");
     }
-    let mut bytes = percent_encoding::percent_decode_str(part);
-    let named = matches!(bytes.next(), Some(b'v' | b'r'));
-    named && bytes.clone().next().is_some() && bytes.all(|byte| byte.is_ascii_digit())
+    match part.as_bytes() {
+        [b'v' | b'r', number @ ..] => !number.is_empty() && number.iter().all(u8::is_ascii_digit),
+        _ => part == "unstable" || part == "api",
+    }
 }
 
 /// `/_matrix/**/sync` and `/events`, where `**` holds no name that a user chose.
-fn is_poll(path: &Segments<'_>) -> bool {
+fn is_poll(path: &Segments<'_>, at: usize) -> bool {
     if !path.ends_with("sync") && !path.ends_with("events") {
         return false;
     }
     let (first, last) = (1, path.all().len() - 1);
     let between = path.all().get(first..last).unwrap_or_default();
-    let at = endpoint(path);
     between.is_empty() || (same(between[0], "client") && at >= last)
 }
 
@@ -180,19 +202,17 @@ fn is_send(method: &Method, path: &Segments<'_>, at: usize) -> bool {
 }
 
 /// Joins and knocks: `join/{room}`, `rooms/{room}/join`, `make_join`, `send_join` and their like.
-fn is_join(path: &str) -> bool {
+fn is_join(path: &Segments<'_>, at: usize) -> bool {
     const JOINS: [&str; 6] = ["join", "knock", "make_join", "send_join", "make_knock", "send_knock"];
-    let path = Segments::of(path);
-    let at = endpoint(&path);
-    JOINS.iter().any(|word| path.is(at, word) || (path.is(at, "rooms") && path.is(at + 2, word)))
+    let at = if path.is(at, "rooms") { at + 2 } else { at };
+    JOINS.iter().any(|word| path.is(at, word))
 }
 
 /// A page or question whose repeat can't use up anything: no callback, and only harmless query names.
-fn is_plain_page(path: &str, query: &str) -> bool {
+fn is_plain_page(path: &Segments<'_>, query: &str) -> bool {
     const ONCE: [&str; 7] =
         ["callback", "authn_response", "submit_token", "sso_register", "ticket", "refresh", "token"];
     const HARMLESS: [&str; 5] = ["redirectUrl", "username", "action", "kind", "org.matrix.msc3824.action"];
-    let path = Segments::of(path);
     let once = ONCE.iter().any(|word| path.has(1, word));
     let harmless = |pair: &str| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
@@ -222,15 +242,15 @@ fn poll_timeout(query: &str) -> Duration {
     Duration::from_millis(millis.min(MOST))
 }
 
-fn split(path_and_query: &str) -> (&str, &str) {
-    path_and_query.split_once('?').unwrap_or((path_and_query, ""))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn of(method: &str, target: &str) -> Endpoint {
+        Endpoint::of(&method.parse().expect("a method"), target)
+    }
 
     #[test]
     fn every_endpoint_has_its_class() {
@@ -283,8 +303,7 @@ mod tests {
             ("GET", "", Other),
         ];
         for (method, path, class) in table {
-            let method = method.parse().expect("a method");
-            assert_eq!(Class::of(&method, path), class, "{method} {path}");
+            assert_eq!(of(method, path).class, class, "{method} {path}");
         }
     }
 
@@ -325,9 +344,7 @@ mod tests {
             ("PUT", "/anything", false),
         ];
         for (method, target, again) in table {
-            let method: Method = method.parse().expect("a method");
-            let class = Class::of(&method, split(target).0);
-            assert_eq!(replayable(class, &method, target), again, "{method} {target}");
+            assert_eq!(of(method, target).replayable, again, "{method} {target}");
         }
     }
 
@@ -357,20 +374,19 @@ mod tests {
             ("GET", "/x", 180),
         ];
         for (method, target, seconds) in table {
-            let method: Method = method.parse().expect("a method");
-            let class = Class::of(&method, split(target).0);
-            assert_eq!(head_timeout(class, target), Duration::from_secs(seconds), "{method} {target}");
+            let expected = Duration::from_secs(seconds);
+            assert_eq!(of(method, target).head_timeout, expected, "{method} {target}");
         }
     }
 
     #[test]
     fn uploads_are_told_from_other_media() {
-        assert!(is_upload(&Method::POST, "/_matrix/media/v3/upload"));
-        assert!(is_upload(&Method::PUT, "/_matrix/media/v3/upload/example.com/abc"));
-        assert!(is_upload(&Method::PUT, "/_matrix/media/unstable/fi.mau.msc2246/upload/a/b"));
-        assert!(!is_upload(&Method::GET, "/_matrix/media/v3/upload"));
-        assert!(!is_upload(&Method::POST, "/_matrix/media/v1/create"));
-        assert!(!is_upload(&Method::POST, "/upload"));
+        assert!(of("POST", "/_matrix/media/v3/upload").upload);
+        assert!(of("PUT", "/_matrix/media/v3/upload/example.com/abc").upload);
+        assert!(of("PUT", "/_matrix/media/unstable/fi.mau.msc2246/upload/a/b").upload);
+        assert!(!of("GET", "/_matrix/media/v3/upload").upload);
+        assert!(!of("POST", "/_matrix/media/v1/create").upload);
+        assert!(!of("POST", "/upload").upload);
     }
 
     #[test]
@@ -378,10 +394,10 @@ mod tests {
         for path in
             ["/_matrix", "/_matrix/x", "/_synapse/admin", "/.well-known/matrix/client", "/%5Fmatrix/x"]
         {
-            assert!(is_matrix(path), "{path}");
+            assert!(of("GET", path).matrix, "{path}");
         }
         for path in ["/", "", "*", "/_matrixx", "/.well-known/other", "/x/_matrix"] {
-            assert!(!is_matrix(path), "{path}");
+            assert!(!of("GET", path).matrix, "{path}");
         }
     }
 
@@ -389,10 +405,7 @@ mod tests {
         #[test]
         fn any_path_has_a_class(path in ".{0,60}", base in 0..4usize, method in "[A-Z]{1,8}") {
             let target = ["", "/_matrix/client/v3/", "/_matrix/", "/_synapse/client/"][base].to_owned() + &path;
-            let method: Method = method.parse().expect("a method");
-            let class = Class::of(&method, split(&target).0);
-            let _ = (replayable(class, &method, &target), is_upload(&method, &target), is_matrix(&target));
-            prop_assert!(head_timeout(class, &target) <= Duration::from_secs(3660));
+            prop_assert!(of(&method, &target).head_timeout <= Duration::from_secs(3660));
         }
 
         #[test]
@@ -402,7 +415,7 @@ mod tests {
                     ('a'..='z' | '_', true) => format!("%{:02x}", u32::from(char)),
                     _ => char.to_string(),
                 }).collect();
-                prop_assert_eq!(Class::of(&Method::GET, &encoded), Class::of(&Method::GET, path));
+                prop_assert_eq!(of("GET", &encoded), of("GET", path));
             }
         }
     }

@@ -18,10 +18,17 @@ impl<'a> Segments<'a> {
     /// Splits `path`, which has no query.
     pub(crate) fn of(path: &'a str) -> Self {
         let mut all = Self { parts: [""; DEPTH], len: 0, last: "", encoded: 0 };
-        for part in path.split('/').filter(|part| !part.is_empty()) {
+        let encodes = memchr::memchr(b'%', path.as_bytes()).is_some();
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'/', path.as_bytes()).chain([path.len()]) {
+            let part = &path[begin..end];
+            begin = end + 1;
+            if part.is_empty() {
+                continue;
+            }
             if all.len < DEPTH {
                 all.parts[all.len] = part;
-                all.encoded |= u16::from(part.contains('%')) << all.len;
+                all.encoded |= u16::from(encodes && part.contains('%')) << all.len;
                 all.len += 1;
             }
             all.last = part;
@@ -35,6 +42,7 @@ impl<'a> Segments<'a> {
     }
 
     /// Whether segment `at` is `word`.
+    #[inline]
     pub(crate) fn is(&self, at: usize, word: &str) -> bool {
         let Some(part) = self.all().get(at) else { return false };
         *part == word || (self.encoded & (1 << at) != 0 && same(part, word))

@@ -14,25 +14,26 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::handler::upgrade;
 use crate::http::body::RequestBody;
 use crate::http::fault::Fault;
+use crate::serve::arrival::{Arrival, Switch};
 use crate::serve::connection::Arrived;
+use crate::serve::held_timer::HeldTimer;
 use crate::serve::lines;
 use crate::serve::linger;
 use crate::serve::outgoing::Outgoing;
 use crate::serve::progress::{Order, Progress};
-use crate::serve::request::{self, Arrival, Switch};
+use crate::serve::request;
+use crate::serve::streams::Streams;
 use crate::serve::watched::Watched;
 use crate::serve::worker::Worker;
 
 /// Most bytes of a request's head, on both fronts.
 const HEAD_BYTES: usize = 64 * 1024;
-/// Most headers of an HTTP/1 request.
-const HEAD_COUNT: usize = 128;
 /// What hyper may hold of one HTTP/1 answer that its client does not take.
 const H1_BUFFER: usize = 64 * 1024;
 /// Streams of one HTTP/2 connection at a time.
@@ -55,21 +56,20 @@ pub(super) async fn http1<IO>(
     worker: Rc<Worker>,
     arrived: Rc<Arrived>,
     progress: Rc<Progress>,
-    mut io: Watched<IO>,
+    io: Watched<IO>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    while request_comes(&mut io, &progress).await {
+    while request_comes(&io, &progress).await {
         // Boxed: what hyper needs is held while there are requests, not while the connection idles.
-        match Box::pin(while_busy(worker.clone(), arrived.clone(), progress.clone(), io)).await {
-            Some(resting) => io = resting,
-            None => return,
+        if !Box::pin(while_busy(worker.clone(), arrived.clone(), progress.clone(), &io)).await {
+            return;
         }
     }
 }
 
 /// Waits for the head of a request. False: the connection is over, and the client was told.
-async fn request_comes<IO>(io: &mut Watched<IO>, progress: &Progress) -> bool
+async fn request_comes<IO>(io: &Watched<IO>, progress: &Progress) -> bool
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -87,20 +87,20 @@ where
         poll_fn(|cx| match progress.poll_closed(cx) {
             Poll::Ready(()) => Poll::Ready(()),
             // A client that is gone need not be told.
-            Poll::Pending => Pin::new(&mut *io).poll_shutdown(cx).map(drop),
+            Poll::Pending => Pin::new(&mut io.clone()).poll_shutdown(cx).map(drop),
         })
         .await;
     }
     comes
 }
 
-/// Has hyper answer requests until the connection is over, or rests: then its stream comes back.
+/// Has hyper answer requests until the connection is over (false), or rests.
 async fn while_busy<IO>(
     worker: Rc<Worker>,
     arrived: Rc<Arrived>,
     progress: Rc<Progress>,
-    io: Watched<IO>,
-) -> Option<Watched<IO>>
+    io: &Watched<IO>,
+) -> bool
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -108,13 +108,13 @@ where
     let whose = arrived.clone();
     let service = service(worker.clone(), arrived, progress.clone(), switch.clone());
     let mut connection = hyper::server::conn::http1::Builder::new()
-        .half_close(false)
+        // Not that a client which leaves would be waited for: `poll_gone` looks for it.
+        .half_close(true)
         // `Progress` keeps both clocks: hyper's one would close idle keep-alive connections.
         .header_read_timeout(None)
         .max_buf_size(H1_BUFFER)
         .max_header_size(HEAD_BYTES)
-        .max_headers(HEAD_COUNT)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(io.clone()), service);
     let rests = poll_fn(|cx| {
         progress.watch(cx.waker());
         match progress.order() {
@@ -124,21 +124,22 @@ where
             Order::Retire | Order::Serve if progress.may_rest() => return Poll::Ready(true),
             Order::Finish | Order::Retire | Order::Serve => {}
         }
-        Pin::new(&mut connection).poll(cx).map(|end| {
-            if let Err(error) = end
-                && let Some(fault) = answered_by_hyper(&error)
-            {
+        match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(Err(error)) if let Some(fault) = answered_by_hyper(&error) => {
                 lines::unreadable(&worker, &whose, fault);
+                Poll::Ready(false)
             }
-            false
-        })
+            Poll::Ready(_) => Poll::Ready(false),
+            Poll::Pending if progress.may_rest() => Poll::Ready(true),
+            Poll::Pending => io.poll_gone(cx).map(|()| false),
+        }
     })
     .await;
     let parts = connection.into_parts();
     let (mut client, early) = (parts.io.into_inner(), parts.read_buf);
     if rests {
         client.unread(&early);
-        return Some(client);
+        return true;
     }
     let closed = poll_fn(|cx| progress.poll_closed(cx));
     if let Some(home) = switch.take() {
@@ -148,7 +149,7 @@ where
     } else if progress.is_cut_off() {
         Box::pin(linger::linger(&mut client, closed)).await;
     }
-    None
+    false
 }
 
 /// What hyper answered by itself: a head that it can't parse never becomes a request.
@@ -171,8 +172,9 @@ pub(super) async fn http2<IO>(
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service = service(worker.clone(), arrived, progress.clone(), Rc::default());
-    let connection = hyper::server::conn::http2::Builder::new(OnThisThread)
-        .timer(TokioTimer::new())
+    let streams = Streams::new();
+    let connection = hyper::server::conn::http2::Builder::new(streams.starter())
+        .timer(HeldTimer::new())
         .max_concurrent_streams(H2_STREAMS)
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
@@ -193,10 +195,11 @@ pub(super) async fn http2<IO>(
             Order::Retire | Order::Finish => {
                 if progress.say_goodbye(worker.now()) {
                     connection.as_mut().graceful_shutdown();
+                    streams.rouse_connection();
                 }
             }
         }
-        connection.as_mut().poll(cx).map(drop)
+        streams.poll(cx, |cx| connection.as_mut().poll(cx).map(drop))
     })
     .await;
 }
@@ -218,19 +221,6 @@ fn service(
         let patience = arrival.body_progress();
         let request = request.map(|body| RequestBody::new(body, patience));
         // Boxed: hyper keeps room for it on every connection, and h2 moves it about.
-        Box::pin(async move { Ok(request::answer(arrival, request).await) })
+        Box::pin(request::answer(arrival, request))
     })
-}
-
-/// Runs what hyper spawns for HTTP/2 streams on the connection's own thread.
-#[derive(Clone, Copy)]
-struct OnThisThread;
-
-impl<F> hyper::rt::Executor<F> for OnThisThread
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(task);
-    }
 }

@@ -26,6 +26,7 @@ pub(super) struct Line {
     at: SystemTime,
     begun: Instant,
     client: IpAddr,
+    class: Class,
     method: Method,
     uri: Uri,
     version: Version,
@@ -40,12 +41,13 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Begins a line for the request of `parts` from `client`.
+    /// Begins a line for the request of `parts`, of class `class` and from `client`.
     pub(super) fn begin(
         worker: &Rc<Worker>,
         arrived: &Rc<Arrived>,
         begun: Instant,
         client: IpAddr,
+        class: Class,
         parts: &Parts,
     ) -> Self {
         let kept = |name| parts.headers.get(name).cloned();
@@ -55,6 +57,7 @@ impl Line {
             at: clock::wall(),
             begun,
             client,
+            class,
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             version: parts.version,
@@ -145,7 +148,7 @@ impl Drop for Line {
             upstream: self.told.upstream,
             id: self.told.request_id(),
             listener: &self.arrived.listener,
-            class: Class::of(&self.method, self.uri.path()).name(),
+            class: self.class.name(),
         });
     }
 }

@@ -3,13 +3,16 @@
 //! `connection` takes what the listener hands over; the fronts adapt hyper; `request` is the life of a
 //! request and sees requests and bodies, never hyper's connection types.
 
+mod arrival;
 pub mod connection;
 mod front;
+mod held_timer;
 mod lines;
 mod linger;
 mod outgoing;
 mod pieces;
 mod progress;
 mod request;
+mod streams;
 mod watched;
 pub mod worker;

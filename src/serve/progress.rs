@@ -20,7 +20,10 @@ const H2_GOODBYE: Duration = Duration::from_secs(10);
 /// An HTTP/2 client may leave a stream's window shut (a paused video does) as long as something moves on
 /// its connection; after so many times `body_progress` without any, it is gone.
 const H2_WINDOW_PATIENCE: u32 = 4;
-/// How long an HTTP/1 connection may idle before it gives up the buffers of its last request.
+/// A client that asks again so soon is quick: its HTTP/1 connection keeps hyper's buffers between requests.
+/// All others give them up with their answer.
+const QUICK: Duration = Duration::from_millis(250);
+/// How long the connection of a quick client may idle before it gives them up too.
 const REST_AFTER: Duration = Duration::from_secs(2);
 
 /// Where a connection stands between its requests.
@@ -66,6 +69,8 @@ pub(super) struct Progress {
     close_after: Cell<bool>,
     watch: RefCell<Watch>,
     begun: Cell<u64>,
+    ended: Cell<Instant>,
+    quick: Cell<bool>,
     tired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -88,6 +93,8 @@ impl Progress {
             close_after: Cell::new(false),
             watch: RefCell::new(Watch::new()),
             begun: Cell::new(0),
+            ended: Cell::new(now),
+            quick: Cell::new(false),
             tired: Cell::new(false),
             waker: RefCell::new(None),
         }
@@ -154,18 +161,20 @@ impl Progress {
     }
 
     /// A request begins; what was wrong with its head that hyper hides.
-    pub(super) fn begin(&self) -> Flags {
+    pub(super) fn begin(&self, now: Instant) -> Flags {
         self.rouse();
         self.unwritten.set(0);
         self.phase.set(Phase::Busy);
         self.in_flight.set(self.in_flight.get() + 1);
         let nth = self.begun.replace(self.begun.get() + 1);
+        self.quick.set(nth > 0 && now.saturating_duration_since(self.ended.get()) < QUICK);
         self.watch.borrow().flags(nth)
     }
 
     /// A request and its answer are over.
     pub(super) fn end(&self, now: Instant) {
         self.moved.set(now);
+        self.ended.set(now);
         let left = self.in_flight.get().saturating_sub(1);
         self.in_flight.set(left);
         if left == 0 && self.phase.get() != Phase::Tunnel {
@@ -200,12 +209,20 @@ impl Progress {
         self.tired.set(false);
     }
 
-    /// Whether the connection has idled for a while: nothing is on its way in either direction.
+    /// Whether the connection may give up hyper's buffers: nothing is on its way in either direction, and
+    /// the client is not quick, or is tired.
     pub(super) fn may_rest(&self) -> bool {
-        self.tired.get()
+        (self.tired.get() || !self.quick.get())
             && matches!(self.phase.get(), Phase::Idle(_))
             && self.watch.borrow().phase() == watch::Phase::Idle
+            && !self.head_came()
             && self.stalled.get().is_none()
+    }
+
+    /// Whether an HTTP/1 client has sent a whole request, and nothing but its answer is to come.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.phase.get() == Phase::Busy
+            && matches!(self.watch.borrow().phase(), watch::Phase::Idle | watch::Phase::Head)
     }
 
     /// The connection became a tunnel.
@@ -343,7 +360,7 @@ mod tests {
         let start = crate::clock::now();
         let progress = h1(start);
         progress.received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", start);
-        assert!(progress.begin().is_empty());
+        assert!(progress.begin(start).is_empty());
         assert_eq!(progress.overdue(&limits(), start + Duration::from_secs(3600)), None);
         progress.end(start + Duration::from_secs(3600));
         assert_eq!(progress.overdue(&limits(), start + Duration::from_secs(3601)), None);
@@ -353,7 +370,7 @@ mod tests {
     fn a_client_that_does_not_read_is_closed() {
         let start = crate::clock::now();
         let progress = h1(start);
-        progress.begin();
+        progress.begin(start);
         progress.writing(true, || start);
         progress.writing(true, || start + Duration::from_secs(29));
         assert_eq!(progress.overdue(&limits(), start + Duration::from_secs(30)), Some(Order::Close));
@@ -374,7 +391,7 @@ mod tests {
         let now = crate::clock::now();
         let progress = h1(now);
         progress.watch(&Waker::from(woken.clone()));
-        progress.begin();
+        progress.begin(now);
         assert!(!progress.hold_back(10));
         progress.offered(10);
         assert!(progress.hold_back(10), "nothing of it was written");
@@ -391,25 +408,51 @@ mod tests {
         assert_eq!(times(), 2, "nobody waited");
     }
 
+    /// A progress whose client has sent two whole requests and got the answers, the second request `gap`
+    /// after the first answer.
+    fn answered_twice(start: Instant, gap: Duration) -> Progress {
+        let progress = h1(start);
+        for at in [start, start + gap] {
+            progress.received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", at);
+            progress.begin(at);
+            assert!(progress.awaits_answer() && !progress.may_rest(), "a request is in flight");
+            progress.end(at);
+        }
+        progress
+    }
+
+    #[test]
+    fn a_connection_rests_with_its_answer_unless_the_client_is_quick() {
+        let start = crate::clock::now();
+        assert!(answered_twice(start, QUICK).may_rest());
+        let quick = answered_twice(start, QUICK / 2);
+        assert!(!quick.may_rest());
+        quick.tire(start + REST_AFTER);
+        assert!(!quick.may_rest(), "it has not idled for long");
+        quick.tire(start + QUICK + REST_AFTER);
+        assert!(quick.may_rest());
+    }
+
     #[test]
     fn a_connection_rests_when_nothing_is_on_its_way() {
         let start = crate::clock::now();
-        let later = start + REST_AFTER;
         let progress = h1(start);
-        progress.tire(start);
-        assert!(!progress.may_rest(), "it has not idled for long");
-        progress.tire(later);
         assert!(progress.may_rest());
-        progress.writing(true, || later);
+        progress.writing(true, || start);
         assert!(!progress.may_rest(), "an answer is on its way");
-        progress.writing(false, || later);
-        progress.received(b"GET", later);
+        progress.writing(false, || start);
+        progress.received(b"GET", start);
         assert!(!progress.may_rest(), "a request is on its way");
-        progress.received(b" / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", later);
-        assert!(progress.head_came());
-        progress.begin();
-        progress.end(later);
-        progress.tire(later + REST_AFTER);
+        let progress = h1(start);
+        progress
+            .received(b"PUT / HTTP/1.1\r\nHost: a\r\n\r\nPUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\n", start);
+        assert!(!progress.may_rest(), "a request has come");
+        progress.begin(start);
+        progress.end(start);
+        assert!(!progress.may_rest(), "and another one");
+        progress.begin(start);
+        assert!(!progress.awaits_answer(), "the client has more to send");
+        progress.end(start);
         assert!(!progress.may_rest(), "a body is on its way");
     }
 
@@ -418,9 +461,9 @@ mod tests {
         let start = crate::clock::now();
         let at = |secs| start + Duration::from_secs(secs);
         let progress = Progress::new("https".into(), true, start);
-        progress.begin();
+        progress.begin(start);
         progress.offered(1);
-        progress.begin();
+        progress.begin(start);
         progress.end(at(100));
         assert_eq!(progress.overdue(&limits(), at(219)), None);
         assert_eq!(progress.overdue(&limits(), at(220)), Some(Order::Close));
@@ -433,16 +476,16 @@ mod tests {
         let start = crate::clock::now();
         let progress = h1(start);
         progress.received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /#2 HTTP/1.1\r\nHost: a\r\n\r\n", start);
-        assert!(progress.begin().is_empty());
+        assert!(progress.begin(start).is_empty());
         progress.end(start);
-        assert_eq!(progress.begin(), Flags::FRAGMENT);
+        assert_eq!(progress.begin(start), Flags::FRAGMENT);
     }
 
     #[test]
     fn an_old_h2_connection_is_retired_and_closed_once_idle() {
         let start = crate::clock::now();
         let progress = Progress::new("https".into(), true, start);
-        progress.begin();
+        progress.begin(start);
         assert_eq!(progress.overdue(&limits(), start + H2_MAX_AGE), Some(Order::Retire));
         progress.say_goodbye(start + H2_MAX_AGE);
         let later = start + H2_MAX_AGE + H2_GOODBYE;

@@ -2,171 +2,122 @@
 //!
 //! It knows no connection types: a front gives it a request and takes an answer.
 
-use std::cell::Cell;
-use std::fmt::Display;
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
-use std::pin::pin;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 
 use crate::config::model::Edits;
-use crate::config::model::route::{Action, Files, Route};
+use crate::config::model::route::{Action, Files};
 use crate::handler::body::Body;
 use crate::handler::challenge;
-use crate::handler::files::{self, Outcome};
-use crate::handler::forward::{self, Forwarding};
+use crate::handler::files;
+use crate::handler::forward::{self, Awaited, Forwarding};
 use crate::handler::told::Told;
 use crate::handler::well_known;
 use crate::http::ambiguity::Ambiguity;
 use crate::http::authority::{self, Authority};
 use crate::http::body::{Leftover, RequestBody};
 use crate::http::fault::Fault;
-use crate::http::forwarded;
 use crate::http::headers::{self, ToClient};
-use crate::http::reply::{self, Asked};
-use crate::http::scan::Flags;
+use crate::http::reply::{self};
+use crate::http::survey::Survey;
 use crate::route::Host;
 use crate::route::site::{Matched, SiteTable};
+use crate::serve::arrival::{Arrival, Visit};
 use crate::serve::connection::Arrived;
-use crate::serve::lines::Line;
-use crate::serve::outgoing::{InFlight, Outgoing};
-use crate::serve::progress::Progress;
-use crate::serve::worker::Worker;
-use crate::snapshot::Snapshot;
-use crate::upstream::answer::Upgraded;
+use crate::serve::outgoing::Outgoing;
+use crate::upstream::codec::fields;
 
-/// A request's surroundings, taken once at its begin.
-pub(super) struct Arrival {
-    in_flight: InFlight,
-    arrived: Rc<Arrived>,
-    snapshot: Arc<Snapshot>,
-    /// What hyper hides of the head.
-    hidden: Flags,
-    switch: Rc<Switch>,
-    begun: Instant,
-}
-
-/// Home's side of a tunnel, left for the front that sends the 101.
-#[derive(Default)]
-pub(super) struct Switch(Cell<Option<Upgraded>>);
-
-impl Switch {
-    /// The tunnel, if a request on this connection agreed on one.
-    pub(super) fn take(&self) -> Option<Upgraded> {
-        self.0.take()
-    }
-}
-
-/// What is learned of a request on its way.
-struct Visit {
-    asked: Asked,
-    client: IpAddr,
-    https: bool,
-    site: Option<Arc<SiteTable>>,
-    route: Option<Arc<Route>>,
-    told: Told,
-}
-
-impl Arrival {
-    /// A request begins on a connection.
-    pub(super) fn begin(
-        worker: &Rc<Worker>,
-        arrived: &Rc<Arrived>,
-        progress: &Rc<Progress>,
-        switch: &Rc<Switch>,
-    ) -> Self {
-        let hidden = progress.begin();
-        let in_flight = InFlight { worker: worker.clone(), progress: progress.clone() };
-        let snapshot = worker.snapshot_of(&arrived.listener);
-        let switch = switch.clone();
-        Self { in_flight, arrived: arrived.clone(), snapshot, hidden, switch, begun: worker.now() }
-    }
-
-    /// How long the client may pause in a body.
-    pub(super) fn body_progress(&self) -> Duration {
-        self.snapshot.config.limits.body_progress
-    }
-
-    fn refused(&self, ambiguity: &dyn Display) -> Fault {
-        tracing::debug!(%ambiguity, client = %self.arrived.client, "refused a request");
-        // What follows on this connection may be the rest of what was smuggled.
-        self.in_flight.progress.close_after();
-        Fault::BadRequest
-    }
-
-    fn worker(&self) -> &Rc<Worker> {
-        &self.in_flight.worker
-    }
-
-    fn visit(&self, parts: &Parts) -> Visit {
-        let nearest = self.arrived.client_ip();
-        let trusted = &self.snapshot.config.trusted_proxies;
-        let tls = self.arrived.tls.is_some();
-        Visit {
-            asked: Asked::of(&parts.method, parts.uri.path(), &parts.headers, tls),
-            client: forwarded::client(nearest, &parts.headers, trusted),
-            https: forwarded::https(nearest, &parts.headers, trusted).unwrap_or(tls),
-            site: None,
-            route: None,
-            told: Told::default(),
-        }
-    }
+/// What a request comes to.
+enum Outcome<'a> {
+    /// An answer that is at hand.
+    Answer(Response<Body>),
+    /// A file to be looked for.
+    Files(&'a Files, files::Asked<'a>),
+    /// A journey home.
+    Forward(Forwarding<'a>),
 }
 
 /// Answers a request, whatever happens.
-pub(super) async fn answer(arrival: Arrival, request: Request<RequestBody>) -> Response<Outgoing> {
+pub(super) fn answer(
+    arrival: Arrival,
+    request: Request<RequestBody>,
+) -> impl Future<Output = Result<Response<Outgoing>, Infallible>> {
     let (parts, body) = request.into_parts();
-    let mut visit = arrival.visit(&parts);
-    let worker = arrival.worker();
-    let mut line = worker
-        .access()
-        .is_on()
-        .then(|| Box::new(Line::begin(worker, &arrival.arrived, arrival.begun, visit.client, &parts)));
-    let leftover = body.leftover();
-    let mut response = match life(&arrival, &parts, body, &mut visit).await {
-        Ok(response) => response,
-        Err(fault) => refuse(&arrival, &mut visit, fault),
-    };
-    if !visit.told.by_home && parts.version < Version::HTTP_2 && !passed_over(&parts, leftover).await {
-        arrival.in_flight.progress.close_after();
+    // A block and no `async fn`: that one would hold what it is given twice, and a long poll waits in it.
+    async move {
+        let mut visit = arrival.visit(&parts);
+        let mut line = arrival.line(&parts, &visit);
+        let leftover = body.leftover();
+        let answered = match begin(&arrival, &parts, body, &mut visit) {
+            Begun::Answer(answered) => answered,
+            Begun::Files(reading) => reading.await,
+            Begun::Awaited(awaited) => home_answer(&arrival, awaited, &mut visit.told).await,
+        };
+        let mut response =
+            answered.unwrap_or_else(|fault| refuse(&arrival, &parts.headers, &mut visit, fault));
+        let unread = !visit.told.by_home && parts.version < Version::HTTP_2 && leftover.is_some();
+        if unread && !Box::pin(passed_over(&parts, leftover)).await {
+            arrival.in_flight.progress.close_after();
+        }
+        dress(&arrival, &parts, &visit, &mut response);
+        if let Some(line) = &mut line {
+            line.answered(response.status(), visit.told);
+        }
+        fields::recycle(parts.headers);
+        Ok(response.map(|body| Outgoing::new(body, arrival.in_flight, line)))
     }
-    dress(&arrival, &parts, &visit, &mut response);
-    if let Some(line) = &mut line {
-        line.answered(response.status(), visit.told);
+}
+
+/// What a request waits for.
+enum Begun<'a> {
+    /// Nothing.
+    Answer(Result<Response<Body>, Fault>),
+    /// A file; boxed, since most requests are not for one.
+    Files(Pin<Box<dyn Future<Output = Result<Response<Body>, Fault>> + 'a>>),
+    /// Home.
+    Awaited(Awaited<'a>),
+}
+
+/// Takes a request to where it has to wait. A body that nobody wants is dropped: what has not come of it is
+/// left over from then on.
+fn begin<'a>(arrival: &'a Arrival, parts: &'a Parts, body: RequestBody, visit: &mut Visit<'a>) -> Begun<'a> {
+    match life(arrival, parts, visit) {
+        Ok(Outcome::Forward(forwarding)) => match forward::begin(forwarding, body, &mut visit.told) {
+            Ok(forward::Begun::Awaited(awaited)) => Begun::Awaited(awaited),
+            Ok(forward::Begun::Answer(response)) => Begun::Answer(Ok(response)),
+            Err(fault) => Begun::Answer(Err(fault)),
+        },
+        Ok(Outcome::Files(folder, asked)) => Begun::Files(Box::pin(files_answer(arrival, folder, asked))),
+        Ok(Outcome::Answer(response)) => Begun::Answer(Ok(response)),
+        Err(fault) => Begun::Answer(Err(fault)),
     }
-    response.map(|body| Outgoing::new(body, arrival.in_flight, line))
 }
 
 /// The life of a request, from its authority to its action.
-async fn life(
-    arrival: &Arrival,
-    parts: &Parts,
-    body: RequestBody,
-    visit: &mut Visit,
-) -> Result<Response<Body>, Fault> {
-    let authority = unambiguous(arrival, parts)?;
+fn life<'a>(arrival: &'a Arrival, parts: &'a Parts, visit: &mut Visit<'a>) -> Result<Outcome<'a>, Fault> {
+    let (authority, survey) = unambiguous(arrival, parts)?;
     let target = authority::target(&parts.method, &parts.uri)
         .map_err(|ambiguity: Ambiguity| arrival.refused(&ambiguity))?;
     // Before the host is looked up: a name may be ordered for which there is no site here, and no redirect
     // may stand between a CA and its document.
     if let Some(document) = challenge::answer(arrival.worker().challenges(), parts) {
-        return Ok(document);
+        return Ok(Outcome::Answer(document));
     }
     let site = match arrival.snapshot.routes.host(&arrival.arrived.listener, &authority.host) {
         Some(Host::Site(site)) => site,
         Some(Host::ToHttps { port }) => {
             let to = reply::to_https(visit.asked, &parts.method, &authority.host, port, target);
-            return Ok(to.map(Body::from));
+            return Ok(to.into());
         }
         None => return Err(Fault::UnknownHost),
     };
-    visit.site = Some(site.clone());
+    visit.site = Some(site);
     if !may_speak_for(&arrival.arrived, site, &authority.host) {
         return Err(Fault::Misdirected);
     }
@@ -178,55 +129,64 @@ async fn life(
         Matched::Denied(_) => return Err(Fault::Denied),
         Matched::Nothing => return Err(Fault::NoRoute),
     };
-    visit.route = Some(route.clone());
+    visit.route = Some(route);
     if !route.access.as_ref().unwrap_or(&site.site.access).permits(visit.client) {
         return Err(Fault::AddressDenied);
     }
-    match &route.action {
-        Action::Deny => Err(Fault::Denied),
-        Action::Redirect(to) => Ok(reply::redirect(visit.asked, to, target).map(Body::from)),
-        Action::Respond(fixed) => Ok(reply::respond(visit.asked, fixed).map(Body::from)),
-        Action::WellKnown(documents) => well_known::answer(visit.asked, documents, parts),
-        Action::Files(folder) => files_answer(arrival, folder, parts).await,
-        Action::Forward(to) => {
-            let forwarding = Forwarding {
-                snapshot: &arrival.snapshot,
-                pools: &arrival.worker().pools,
-                site: &site.site,
-                route,
-                forward: to,
-                parts,
-                target,
-                authority: &authority,
-                client: visit.client,
-                https: visit.https,
-            };
-            forwarded_answer(arrival, forwarding, body, &mut visit.told).await
+    Ok(match &route.action {
+        Action::Deny => return Err(Fault::Denied),
+        Action::Redirect(to) => reply::redirect(visit.asked, to, target).into(),
+        Action::Respond(fixed) => reply::respond(visit.asked, fixed).into(),
+        Action::WellKnown(documents) => Outcome::Answer(well_known::answer(visit.asked, documents, parts)?),
+        Action::Files(folder) => {
+            let asked = files::Asked::of(parts, survey);
+            match files::at_hand(folder, asked, arrival.begun, &arrival.worker().files) {
+                Some(response) => response.into(),
+                None => Outcome::Files(folder, asked),
+            }
         }
+        Action::Forward(to) => Outcome::Forward(Forwarding {
+            snapshot: &arrival.snapshot,
+            pools: &arrival.worker().pools,
+            site: &site.site,
+            route,
+            forward: to,
+            parts,
+            survey,
+            endpoint: visit.endpoint,
+            target,
+            authority,
+            client: visit.client,
+            https: visit.https,
+        }),
+    })
+}
+
+impl From<Response<Bytes>> for Outcome<'_> {
+    fn from(response: Response<Bytes>) -> Self {
+        Self::Answer(response.map(Body::from))
     }
 }
 
-/// Whether the connection can go on after a body that the edge's own answer does not wait for. If not, the
-/// client is told, so that its next request does not meet a closed connection.
+/// Whether the connection can go on after a body that is left over, since the edge's own answer does not wait
+/// for it. If not, the client is told, so that its next request does not meet a closed connection.
 async fn passed_over(parts: &Parts, leftover: Leftover) -> bool {
     // To read would be to ask for it (RFC 9110 10.1.1).
-    if parts.headers.contains_key(header::EXPECT) { !leftover.is_some() } else { leftover.skim().await }
+    !parts.headers.contains_key(header::EXPECT) && leftover.skim().await
 }
 
-/// The authority of a request that means one thing only, to whoever reads it.
-fn unambiguous<'a>(arrival: &'a Arrival, parts: &'a Parts) -> Result<Authority<'a>, Fault> {
+/// The authority and the headers of a request that means one thing only, to whoever reads it.
+fn unambiguous<'a>(arrival: &'a Arrival, parts: &'a Parts) -> Result<(Authority<'a>, Survey), Fault> {
     let refused = |ambiguity: Ambiguity| arrival.refused(&ambiguity);
     if !arrival.hidden.is_empty() {
         return Err(arrival.refused(&arrival.hidden));
     }
-    headers::check(parts.version, &parts.headers).map_err(refused)?;
+    let survey = Survey::of(parts.version, &parts.headers).map_err(refused)?;
     let named = authority::of_request(parts.version, &parts.uri, &parts.headers).map_err(refused)?;
     let sni = || arrival.arrived.tls.as_ref().and_then(|tls| tls.sni.as_deref());
-    match named {
-        Some(authority) => Ok(authority),
-        // HTTP/1.0 without Host: the name of the handshake stands in.
-        None => sni().and_then(|name| Authority::parse(name).ok()).ok_or_else(|| refused(Ambiguity::NoHost)),
-    }
+    // HTTP/1.0 without Host: the name of the handshake stands in.
+    let authority = named.or_else(|| sni().and_then(|name| Authority::parse(name).ok()));
+    Ok((authority.ok_or_else(|| refused(Ambiguity::NoHost))?, survey))
 }
 
 /// Whether a connection may be used for `host`: the handshake named its site, or showed a certificate
@@ -239,60 +199,56 @@ fn may_speak_for(arrived: &Arrived, site: &SiteTable, host: &str) -> bool {
     }
 }
 
-async fn files_answer(arrival: &Arrival, folder: &Files, parts: &Parts) -> Result<Response<Body>, Fault> {
-    let asked = files::Asked {
-        method: &parts.method,
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        headers: &parts.headers,
-    };
+async fn files_answer(
+    arrival: &Arrival,
+    folder: &Files,
+    asked: files::Asked<'_>,
+) -> Result<Response<Body>, Fault> {
     match files::serve(folder, asked, arrival.begun, &arrival.worker().files).await {
-        Outcome::Answer(response) => Ok(response.map(|body| Body::File(Box::new(body)))),
-        Outcome::NotFound => Err(Fault::NoFile),
-        Outcome::Forbidden => Err(Fault::Denied),
-        Outcome::MethodNotAllowed => Err(Fault::MethodRefused),
-        Outcome::Failed(error) => {
-            tracing::error!(root = %folder.root.display(), path = parts.uri.path(), %error, "a file could not be read");
+        files::Outcome::Answer(response) => Ok(response.map(|body| Body::File(Box::new(body)))),
+        files::Outcome::NotFound => Err(Fault::NoFile),
+        files::Outcome::Forbidden => Err(Fault::Denied),
+        files::Outcome::MethodNotAllowed => Err(Fault::MethodRefused),
+        files::Outcome::Failed(error) => {
+            tracing::error!(root = %folder.root.display(), path = asked.path, %error, "a file could not be read");
             Err(Fault::Internal)
         }
     }
 }
 
-/// Forwards, unless the deadline of a stop comes first.
-async fn forwarded_answer(
+/// Home's answer, unless the deadline of a stop comes first.
+async fn home_answer(
     arrival: &Arrival,
-    forwarding: Forwarding<'_>,
-    body: RequestBody,
+    mut awaited: Awaited<'_>,
     told: &mut Told,
 ) -> Result<Response<Body>, Fault> {
     let mut deadline = arrival.worker().deadline();
-    let mut forward = pin!(forward::answer(&forwarding, body, told));
     let (response, tunnel) = poll_fn(|cx| {
-        if let Poll::Ready(done) = forward.as_mut().poll(cx) {
+        if let Poll::Ready(done) = awaited.poll(cx, told) {
             return Poll::Ready(done);
         }
         deadline.poll_passed(cx).map(|()| Err(Fault::Draining))
     })
     .await?;
-    arrival.switch.0.set(tunnel);
+    arrival.switch.leave(tunnel);
     Ok(response)
 }
 
 /// The edge's own answer to a fault.
-fn refuse(arrival: &Arrival, visit: &mut Visit, fault: Fault) -> Response<Body> {
+fn refuse(arrival: &Arrival, asking: &HeaderMap, visit: &mut Visit<'_>, fault: Fault) -> Response<Body> {
     visit.told.by_home = false;
     visit.told.why = Some(fault.why());
-    let action = visit.route.as_deref().map(|route| &route.action);
+    let action = visit.route.map(|route| &route.action);
     let unavailable = match action {
         Some(Action::Forward(forward)) => forward.unavailable_status,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let mut response = reply::fault(visit.asked, fault, unavailable);
+    let mut response = reply::fault(visit.asked, asking, fault, unavailable);
     if let (Fault::MethodRefused, Some(Action::Files(_))) = (fault, action) {
         response.headers_mut().insert(header::ALLOW, files::ALLOW);
     }
     if !visit.asked.matrix
-        && let Some(pages) = visit.site.as_ref().and_then(|site| site.site.error_pages.as_deref())
+        && let Some(pages) = visit.site.and_then(|site| site.site.error_pages.as_deref())
         && let Some(page) =
             files::error_page(pages, response.status(), arrival.begun, &arrival.worker().files)
     {
@@ -302,10 +258,10 @@ fn refuse(arrival: &Arrival, visit: &mut Visit, fault: Fault) -> Response<Body> 
 }
 
 /// What every answer of a site gets: its header edits, HSTS, and the connection's own rules.
-fn dress(arrival: &Arrival, parts: &Parts, visit: &Visit, response: &mut Response<Body>) {
+fn dress(arrival: &Arrival, parts: &Parts, visit: &Visit<'_>, response: &mut Response<Body>) {
     static NO_EDITS: Edits = Edits { set: Vec::new(), remove: Vec::new() };
-    if let Some(site) = &visit.site {
-        let route = visit.route.as_ref().map_or(&NO_EDITS, |route| &route.headers.response);
+    if let Some(site) = visit.site {
+        let route = visit.route.map_or(&NO_EDITS, |route| &route.headers.response);
         let to_client = ToClient {
             edits: [&site.site.headers.response, route],
             hsts: site.hsts.as_ref().filter(|_| arrival.arrived.tls.is_some()),

@@ -8,11 +8,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::backend::Counted;
 use super::codec::framing::BodyLength;
+use super::codec::head::Head;
 use super::error::BodyError;
 use super::exchange::{Conn, Exchange};
 use super::lane::Lane;
@@ -91,6 +93,17 @@ impl<B: Body<Data = Bytes> + Unpin> AnswerBody<B> {
             flow.home.receive(flow.exchange);
         }
     }
+}
+
+/// The answer whose head has come over `exchange`.
+pub fn response<B>(head: Head, exchange: Exchange<B>, home: Home) -> Response<AnswerBody<B>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut response = Response::new(AnswerBody::new(exchange, head.length, home));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
 }
 
 impl Home {

@@ -43,7 +43,8 @@ pub type Flowed<E> = Result<Option<Frame<Bytes>>, BodyError<E>>;
 #[derive(Debug)]
 pub struct Exchange<B> {
     conn: Conn,
-    upload: Upload<B>,
+    // Boxed: it moves from attempt to attempt, and is nothing any more once an answer is taken.
+    upload: Box<Upload<B>>,
     download: Download,
     asked: Asked,
     head_timeout: Duration,
@@ -55,7 +56,13 @@ pub struct Exchange<B> {
 
 impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
     /// Begins at `now`.
-    pub fn new(conn: Conn, upload: Upload<B>, asked: Asked, head_timeout: Duration, now: Instant) -> Self {
+    pub fn new(
+        conn: Conn,
+        upload: Box<Upload<B>>,
+        asked: Asked,
+        head_timeout: Duration,
+        now: Instant,
+    ) -> Self {
         let download = Download::default();
         Self { conn, upload, download, asked, head_timeout, moved: (now, 0), broken: None }
     }
@@ -158,7 +165,7 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
     }
 
     /// The request, for another attempt; the connection is closed.
-    pub fn into_upload(self) -> Upload<B> {
+    pub fn into_upload(self) -> Box<Upload<B>> {
         self.upload
     }
 

@@ -15,10 +15,9 @@ use http_body::Body;
 
 use crate::config::model::Balance;
 
-use super::answer::{AnswerBody, Home};
+use super::answer::{self, AnswerBody, Home};
 use super::backend::Counted;
 use super::codec::framing::Asked;
-use super::codec::head::Head;
 use super::error::{Cause, Progress, SendError};
 use super::exchange::{Conn, Exchange};
 use super::group::Group;
@@ -51,8 +50,8 @@ pub struct Call<'a, B> {
 pub struct Attempts {
     /// How often it was tried: connections asked for, kept or new.
     pub count: u32,
-    /// The backend that was tried last.
-    pub backend: Option<Arc<str>>,
+    /// The backend that was tried last, by its place in the group.
+    pub backend: Option<usize>,
     /// Whether it was sent a second time.
     pub replayed: bool,
 }
@@ -96,7 +95,7 @@ struct Job {
 
 /// A failed attempt: the request, for another one, and what went wrong.
 struct Miss<B: Body> {
-    upload: Upload<B>,
+    upload: Box<Upload<B>>,
     how: Failed,
     error: SendError<B::Error>,
 }
@@ -112,14 +111,27 @@ impl Pools {
     /// While the group's connect budget lasts, a request that was not sent is tried again; what was sent
     /// and not answered goes again once if `call.replay` allows. Dropping the future, or the answer's
     /// body before its end, closes the connection.
-    pub async fn send<B>(&self, group: &Arc<Group>, call: Call<'_, B>) -> (Sent<B>, Attempts)
+    pub fn send<B>(
+        &self,
+        group: &Arc<Group>,
+        call: Call<'_, B>,
+    ) -> impl Future<Output = (Sent<B>, Attempts)> + use<B>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let team = self.team(group);
-        let mut attempts = Attempts::default();
-        let sent = team.send(call, &mut attempts).await;
-        (sent, attempts)
+        let job = Job {
+            asked: Asked { head: call.method == Method::HEAD, upgrade: call.wants_upgrade },
+            replay: call.replay,
+            head_timeout: call.head_timeout,
+        };
+        // Boxed, and made before the future: that one is held by every request that waits for home.
+        let upload = Box::new(Upload::new(call.head, call.framing, call.body, call.replay));
+        async move {
+            let mut attempts = Attempts::default();
+            let sent = team.send(upload, job, &mut attempts).await;
+            (sent, attempts)
+        }
     }
 
     /// Closes connections that idled too long or that backends closed; once a second is right.
@@ -176,19 +188,13 @@ impl Inner {
 }
 
 impl Team {
-    async fn send<B>(&self, call: Call<'_, B>, attempts: &mut Attempts) -> Sent<B>
+    async fn send<B>(&self, mut upload: Box<Upload<B>>, job: Job, attempts: &mut Attempts) -> Sent<B>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let mut now = crate::clock::now();
         let mut course = Course::new(now, self.group.def().connect_timeout);
         let mut last = SendError { progress: Progress::NotSent, cause: Cause::Down };
-        let mut upload = Upload::new(call.head, call.framing, call.body, call.replay);
-        let job = Job {
-            asked: Asked { head: call.method == Method::HEAD, upgrade: call.wants_upgrade },
-            replay: call.replay,
-            head_timeout: call.head_timeout,
-        };
         loop {
             let choice = self.choose(&course, now);
             let mut kept = None;
@@ -200,11 +206,10 @@ impl Team {
                 Step::WaitUntil(at) => self.wait(at, &last).await,
                 Step::TryPooled(index) | Step::Connect(index) => {
                     attempts.count += 1;
-                    attempts.backend = Some(Arc::clone(self.lanes[index].backend().label()));
+                    attempts.backend = Some(index);
                     match self.attempt(index, kept, upload, job, &course, now).await {
                         Ok(answer) => return Ok(answer),
                         Err(miss) => {
-                            let miss = *miss;
                             upload = miss.upload;
                             course.failed(index, miss.how, crate::clock::now());
                             attempts.replayed = course.is_replayed();
@@ -255,11 +260,11 @@ impl Team {
         &self,
         index: usize,
         kept: Option<Conn>,
-        upload: Upload<B>,
+        upload: Box<Upload<B>>,
         job: Job,
         course: &Course,
         mut now: Instant,
-    ) -> Result<Response<AnswerBody<B>>, Box<Miss<B>>>
+    ) -> Result<Response<AnswerBody<B>>, Miss<B>>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -279,7 +284,7 @@ impl Team {
                         NoConnection::Dial(error) => (Failed::NotSent { pooled }, Cause::Dial(error)),
                     };
                     let error = SendError { progress: Progress::NotSent, cause };
-                    return Err(Box::new(Miss { upload, how, error }));
+                    return Err(Miss { upload, how, error });
                 }
             },
         };
@@ -292,9 +297,9 @@ impl Team {
                     lane.backend().saw_answer(crate::clock::now());
                 }
                 let home = Home { lane: Rc::clone(lane), keeps_open: head.keeps_open, request };
-                Ok(respond(head, exchange, home))
+                Ok(answer::response(head, exchange, home))
             }
-            Err(cause) => Err(Box::new(miss(lane, pooled, job.replay, exchange, cause))),
+            Err(cause) => Err(miss(lane, pooled, job.replay, exchange, cause)),
         }
     }
 
@@ -305,16 +310,6 @@ impl Team {
         let others = self.lanes.len() > 1 && course.tried().is_empty();
         if others { now + left / 2 } else { course.deadline() }
     }
-}
-
-fn respond<B>(head: Head, exchange: Exchange<B>, home: Home) -> Response<AnswerBody<B>>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let mut response = Response::new(AnswerBody::new(exchange, head.length, home));
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    response
 }
 
 /// Judges an exchange that failed.

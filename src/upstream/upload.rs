@@ -47,7 +47,7 @@ pub struct Upload<B> {
     /// Bytes of a `Length` body that are still to be taken.
     left: u64,
     body: Option<B>,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     /// Chunk lines that go before `piece`.
     line: Vec<u8>,
     line_at: usize,
@@ -195,7 +195,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
                     self.kept.push(&piece);
                     return Poll::Ready(self.frame(piece));
                 }
-                Err(trailers) => self.trailers = trailers.ok(),
+                Err(trailers) => self.trailers = trailers.ok().map(Box::new),
             }
         }
         if self.left > 0 {
@@ -203,7 +203,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         }
         (self.line_at, self.tail) = (0, b"");
         self.line.clear();
-        chunked::write_end(self.trailers.as_ref(), &mut self.line);
+        chunked::write_end(self.trailers.as_deref(), &mut self.line);
         self.ended = true;
         Poll::Ready(Ok(()))
     }

@@ -5,18 +5,20 @@
 //! serving thread: small files come from the page cache in a few microseconds, once a second each.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use crate::handler::files::head::Memory;
 use crate::os::beneath::Folder;
+use crate::route::hash::Map;
 use crate::telemetry::limited::Limited;
 
 /// Files up to this size are kept whole.
@@ -43,7 +45,7 @@ pub struct Cache {
 
 #[derive(Debug)]
 struct Inner {
-    roots: HashMap<PathBuf, Root>,
+    roots: Map<OsString, Root>,
     /// At least the bytes and the entries that there are; counted exactly when they seem too many.
     bytes: usize,
     count: usize,
@@ -55,7 +57,7 @@ struct Inner {
 struct Root {
     folder: Arc<Folder>,
     opened: Instant,
-    files: HashMap<String, Entry>,
+    files: Map<String, Entry>,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ struct Entry {
 pub(super) struct Found {
     pub(super) plain: Held,
     pub(super) siblings: [Option<Held>; 3],
+    pub(super) judged: Memory,
 }
 
 /// One file as it was when it was looked at.
@@ -119,7 +122,7 @@ impl Cache {
     /// An empty cache.
     pub fn new() -> Self {
         let broken_root = Limited::new(Duration::from_secs(60));
-        let inner = Inner { roots: HashMap::new(), bytes: 0, count: 0, swept: None, broken_root };
+        let inner = Inner { roots: Map::default(), bytes: 0, count: 0, swept: None, broken_root };
         Self { inner: RefCell::new(inner) }
     }
 
@@ -143,6 +146,15 @@ impl Cache {
         self.inner.borrow_mut().root(root, now).map(|root| Arc::clone(&root.folder))
     }
 
+    /// The file `name` beneath `root`, if it is known and believed without a look at the disk.
+    pub(super) fn believed(&self, root: &Path, name: &str, now: Instant) -> Option<Rc<Found>> {
+        let inner = &mut *self.inner.borrow_mut();
+        let root = inner.roots.get_mut(root.as_os_str()).filter(|root| is_believed(root.opened, now))?;
+        let entry = root.files.get_mut(name).filter(|entry| is_believed(entry.checked, now))?;
+        entry.used = now;
+        Some(Rc::clone(&entry.found))
+    }
+
     /// What `name` beneath `root` is.
     ///
     /// # Errors
@@ -155,7 +167,7 @@ impl Cache {
             &*entry
         });
         if let Some(entry) = known
-            && now.saturating_duration_since(entry.checked) < BELIEVED
+            && is_believed(entry.checked, now)
         {
             return Ok(Looked::File(Rc::clone(&entry.found)));
         }
@@ -181,7 +193,7 @@ impl Cache {
 
     /// Forgets `name`, which was found to be another file than the one that is known.
     pub(super) fn forget(&self, root: &Path, name: &str) {
-        if let Some(root) = self.inner.borrow_mut().roots.get_mut(root) {
+        if let Some(root) = self.inner.borrow_mut().roots.get_mut(root.as_os_str()) {
             root.files.remove(name);
         }
     }
@@ -189,14 +201,14 @@ impl Cache {
 
 impl Inner {
     fn root(&mut self, path: &Path, now: Instant) -> io::Result<&mut Root> {
-        let fresh = |root: &Root| now.saturating_duration_since(root.opened) < BELIEVED;
-        if !self.roots.get(path).is_some_and(fresh) {
-            let folder = match Folder::open(path) {
+        let path = path.as_os_str();
+        if !self.roots.get(path).is_some_and(|root| is_believed(root.opened, now)) {
+            let folder = match Folder::open(Path::new(path)) {
                 Ok(folder) => Arc::new(folder),
                 Err(error) => {
                     self.roots.remove(path);
                     if self.broken_root.allows(now) {
-                        tracing::warn!(root = %path.display(), %error, "a folder of files can't be opened");
+                        tracing::warn!(root = ?path, %error, "a folder of files can't be opened");
                     }
                     return Err(error);
                 }
@@ -204,7 +216,7 @@ impl Inner {
             let root = self.roots.entry(path.to_owned()).or_insert_with(|| Root {
                 folder: Arc::clone(&folder),
                 opened: now,
-                files: HashMap::new(),
+                files: Map::default(),
             });
             (root.folder, root.opened) = (folder, now);
         }
@@ -235,7 +247,17 @@ impl Inner {
     }
 }
 
+fn is_believed(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) < BELIEVED
+}
+
 impl Found {
+    /// The file in the encoding of `SIBLINGS[sibling]`, else the plain one; and its name's further ending.
+    pub(super) fn chosen(&self, sibling: Option<usize>) -> (&Held, &'static str) {
+        let encoded = sibling.and_then(|n| Some((self.siblings[n].as_ref()?, SIBLINGS[n].1)));
+        encoded.unwrap_or((&self.plain, ""))
+    }
+
     fn bytes(&self) -> usize {
         let held = std::iter::once(&self.plain).chain(self.siblings.iter().flatten());
         held.filter_map(|held| held.bytes.as_ref()).map(Bytes::len).sum()
@@ -257,7 +279,7 @@ fn look_at_disk(folder: &Folder, name: &str, known: Option<&Found>) -> io::Resul
         let known = known.and_then(|known| known.siblings[n].as_ref());
         siblings[n] = hold_sibling(folder, &format!("{name}{ending}"), known);
     }
-    Ok(Looked::File(Rc::new(Found { plain, siblings })))
+    Ok(Looked::File(Rc::new(Found { plain, siblings, judged: Memory::default() })))
 }
 
 /// A sibling that can't be read is none: the plain file is there.
@@ -284,6 +306,8 @@ fn hold(mut file: File, meta: &Metadata, known: Option<&Held>) -> io::Result<Hel
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::clock;
 
@@ -298,7 +322,7 @@ mod tests {
     }
 
     fn kept(cache: &Cache, root: &Path) -> usize {
-        cache.inner.borrow().roots.get(root).map_or(0, |root| root.files.len())
+        cache.inner.borrow().roots.get(root.as_os_str()).map_or(0, |root| root.files.len())
     }
 
     fn look(cache: &Cache, root: &Path, name: &str, now: Instant) -> Option<Rc<Found>> {
@@ -315,10 +339,11 @@ mod tests {
         for n in 0..400 {
             look(&cache, &root, &n.to_string(), start + Duration::from_millis(n)).unwrap();
             let inner = cache.inner.borrow();
-            let held: usize = inner.roots[&root].files.values().map(|entry| entry.found.bytes()).sum();
+            let held: usize =
+                inner.roots[root.as_os_str()].files.values().map(|entry| entry.found.bytes()).sum();
             assert!(held <= MOST_BYTES && held <= inner.bytes, "{held} bytes at {n}");
         }
-        assert!(cache.inner.borrow().roots[&root].files.contains_key("399"));
+        assert!(cache.inner.borrow().roots[root.as_os_str()].files.contains_key("399"));
         std::fs::remove_dir_all(root).unwrap();
     }
 

@@ -26,8 +26,9 @@ use http::{HeaderMap, Method, Response, StatusCode};
 
 use crate::config::model::route::Files;
 use crate::handler::files::body::FileBody;
-use crate::handler::files::cache::{Cache, Found, Looked, SIBLINGS, Stat};
+use crate::handler::files::cache::{Cache, Found, Looked, Stat};
 use crate::handler::files::path::Wanted;
+use crate::http::survey::Survey;
 
 /// The methods that files know, as the `Allow` of a 405 names them.
 pub const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD");
@@ -46,12 +47,16 @@ pub struct Asked<'a> {
     pub query: Option<&'a str>,
     /// Its headers.
     pub headers: &'a HeaderMap,
+    /// Whether it may be for a part of the file, or for nothing but news of it.
+    pub conditional: bool,
 }
 
-impl<'a> From<&'a Parts> for Asked<'a> {
-    fn from(parts: &'a Parts) -> Self {
+impl<'a> Asked<'a> {
+    /// The request of `parts`, whose headers were surveyed.
+    pub fn of(parts: &'a Parts, survey: Survey) -> Self {
         let (method, headers) = (&parts.method, &parts.headers);
-        Self { method, path: parts.uri.path(), query: parts.uri.query(), headers }
+        let (path, query) = (parts.uri.path(), parts.uri.query());
+        Self { method, path, query, headers, conditional: survey.conditional }
     }
 }
 
@@ -68,6 +73,22 @@ pub enum Outcome {
     MethodNotAllowed,
     /// The system failed: 500.
     Failed(io::Error),
+}
+
+/// The answer to `asked` if that needs no work: the file is in memory, and was asked for in the same way before.
+pub fn at_hand(files: &Files, asked: Asked<'_>, now: Instant, cache: &Cache) -> Option<Response<Bytes>> {
+    if asked.conditional || *asked.method != Method::GET {
+        return None;
+    }
+    let wanted = Wanted::parse(asked.path).filter(|wanted| !wanted.odd && !wanted.folder)?;
+    let found = cache.believed(&files.root, &wanted.name, now)?;
+    let judged = found.judged.recall(asked.headers)?;
+    let bytes = found.chosen(judged.sibling).0.bytes.clone()?;
+    let mut response = judged.head.map(|()| bytes);
+    if files.element {
+        element::apply(&wanted.name, response.headers_mut());
+    }
+    Some(response)
 }
 
 /// Answers `asked` from `files`.
@@ -137,11 +158,12 @@ async fn answer(
     now: Instant,
     cache: &Cache,
 ) -> io::Result<Option<Outcome>> {
-    let head::Judged { head, sibling, part } = head::judge(found, name, asked.method, asked.headers).await?;
-    let (held, ending) = match sibling.and_then(|n| Some((found.siblings[n].as_ref()?, SIBLINGS[n].1))) {
-        Some(sibling) => sibling,
-        None => (&found.plain, ""),
-    };
+    let judged = head::judge(found, name, asked.method, asked.headers).await?;
+    if !asked.conditional {
+        found.judged.keep(asked.headers, &judged);
+    }
+    let head::Judged { head, sibling, part } = judged;
+    let (held, ending) = found.chosen(sibling);
     let body = match (part, &held.bytes) {
         (None, _) => FileBody::empty(),
         _ if *asked.method == Method::HEAD => FileBody::empty(),
@@ -227,6 +249,7 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
+    use http::Version;
     use http_body_util::BodyExt;
 
     use super::*;
@@ -281,8 +304,10 @@ mod tests {
                 headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
             let (path, query) =
                 target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-            let asked = Asked { method: &method, path, query, headers: &map };
+            let conditional = Survey::of(Version::HTTP_11, &map).unwrap().conditional;
+            let asked = Asked { method: &method, path, query, headers: &map, conditional };
             let now = self.start + Duration::from_millis(millis);
+            let at_hand = at_hand(&self.files, asked, now, &self.cache);
             let (status, headers, body) = match serve(&self.files, asked, now, &self.cache).await {
                 Outcome::Answer(response) => {
                     let (parts, body) = response.into_parts();
@@ -293,6 +318,9 @@ mod tests {
                 Outcome::MethodNotAllowed => (405, HeaderMap::new(), Bytes::new()),
                 Outcome::Failed(error) => panic!("{error}"),
             };
+            if let Some(quick) = at_hand {
+                assert_eq!((200, quick.headers(), quick.body()), (status, &headers, &body), "{target}");
+            }
             Seen { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
         }
 
@@ -573,9 +601,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_asked_for_before_is_at_hand() {
+        let house = House::new(&[("a.js", "plain"), ("a.js.gz", "packed"), ("big", &"a".repeat(100_000))]);
+        let is_at_hand = |method: Method, path: &str, accepted: &[&str], conditional: bool, millis: u64| {
+            let lines = accepted.iter().map(|value| (header::ACCEPT_ENCODING, value.parse().unwrap()));
+            let (headers, now) = (HeaderMap::from_iter(lines), house.start + Duration::from_millis(millis));
+            let asked = Asked { method: &method, path, query: None, headers: &headers, conditional };
+            at_hand(&house.files, asked, now, &house.cache).map(|answer| answer.into_body())
+        };
+        assert_eq!(is_at_hand(Method::GET, "/a.js", &[], false, 0), None);
+        house.get("/a.js").await;
+        house.ask(Method::GET, "/a.js", &[("accept-encoding", "gzip")], 0).await;
+        assert_eq!(is_at_hand(Method::GET, "/a.js", &[], false, 0).unwrap(), "plain");
+        assert_eq!(is_at_hand(Method::GET, "/a.js", &["gzip"], false, 0).unwrap(), "packed");
+        assert_eq!(is_at_hand(Method::GET, "/a.js", &["br"], false, 0), None);
+        assert_eq!(is_at_hand(Method::GET, "/a.js", &["gzip", "br"], false, 0), None);
+        assert_eq!(is_at_hand(Method::GET, "/a.js", &[], true, 0), None);
+        assert_eq!(is_at_hand(Method::HEAD, "/a.js", &[], false, 0), None);
+        assert_eq!(is_at_hand(Method::GET, "/%61.js", &[], false, 0), None);
+        assert_eq!(is_at_hand(Method::GET, "/a.js", &[], false, 1001), None, "the disk is to be asked");
+        house.get("/big").await;
+        assert_eq!(is_at_hand(Method::GET, "/big", &[], false, 0), None, "it is not kept in memory");
+    }
+
+    #[tokio::test]
     async fn a_file_that_is_cut_while_sent_is_an_error() {
         let house = House::new(&[("big", &"a".repeat(300_000))]);
-        let asked = Asked { method: &Method::GET, path: "/big", query: None, headers: &HeaderMap::new() };
+        let headers = HeaderMap::new();
+        let asked =
+            Asked { method: &Method::GET, path: "/big", query: None, headers: &headers, conditional: false };
         let Outcome::Answer(response) = serve(&house.files, asked, house.start, &house.cache).await else {
             panic!("no answer")
         };
