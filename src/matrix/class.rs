@@ -81,31 +81,31 @@ impl Class {
 
 /// `at`: the index of the endpoint's own name.
 fn class(method: &Method, path: &Segments<'_>, at: usize) -> Class {
-    if path.is(0, "_synapse") && path.is(1, "client") {
-        return Class::Login;
+    let api = path.name(1);
+    match (&*path.name(0), &*api) {
+        ("_synapse", "client") => return Class::Login,
+        ("_matrix", "key") => return Class::Keys,
+        ("_matrix", "media") => return Class::Media,
+        ("_matrix", _) => {}
+        _ => return Class::Other,
     }
-    if !path.is(0, "_matrix") {
-        return Class::Other;
+    let polls = matches!(*method, Method::GET | Method::POST | Method::HEAD);
+    let writes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    match &*path.name(at) {
+        "media" => Class::Media,
+        _ if api == "federation" => Class::Federation,
+        _ if polls && is_poll(path, at) => Class::Sync,
+        "login" | "register" | "refresh" => Class::Login,
+        "account" if path.name(at + 1) == "password" => Class::Login,
+        "sendToDevice" if writes => Class::Send,
+        "rooms" if writes && is_write(&path.name(at + 2)) => Class::Send,
+        _ => Class::Client,
     }
-    if path.is(1, "key") {
-        return Class::Keys;
-    }
-    if path.is(1, "media") || path.is(at, "media") {
-        return Class::Media;
-    }
-    if path.is(1, "federation") {
-        return Class::Federation;
-    }
-    if is_poll(path, at) && matches!(*method, Method::GET | Method::POST | Method::HEAD) {
-        return Class::Sync;
-    }
-    if is_login(path, at) {
-        return Class::Login;
-    }
-    if is_send(method, path, at) {
-        return Class::Send;
-    }
-    Class::Client
+}
+
+/// What changes a room.
+fn is_write(word: &str) -> bool {
+    matches!(word, "send" | "state" | "redact" | "typing" | "receipt" | "read_markers")
 }
 
 /// PUT and DELETE of clients are idempotent (RFC 9110 9.2.2; Matrix dedups sends by transaction id). A
@@ -116,7 +116,7 @@ fn replayable(class: Class, method: &Method, path: &Segments<'_>, query: &str) -
         Class::Sync => reads || *method == Method::POST,
         Class::Send | Class::Client => reads || matches!(*method, Method::PUT | Method::DELETE),
         Class::Federation => reads || *method == Method::PUT,
-        Class::Keys => reads || (*method == Method::POST && path.is(3, "query")),
+        Class::Keys => reads || (*method == Method::POST && path.name(3) == "query"),
         Class::Media | Class::Other => reads,
         Class::Login => *method == Method::OPTIONS || (reads && is_plain_page(path, query)),
     }
@@ -145,7 +145,11 @@ fn is_upload(method: &Method, path: &Segments<'_>) -> bool {
 }
 
 fn is_matrix(path: &Segments<'_>) -> bool {
-    path.is(0, "_matrix") || path.is(0, "_synapse") || (path.is(0, ".well-known") && path.is(1, "matrix"))
+    match &*path.name(0) {
+        "_matrix" | "_synapse" => true,
+        ".well-known" => path.name(1) == "matrix",
+        _ => false,
+    }
 }
 
 /// The index of what follows `/_matrix/{api}/{version}`, and an MSC's namespace after `unstable`.
@@ -185,27 +189,11 @@ fn is_poll(path: &Segments<'_>, at: usize) -> bool {
     between.is_empty() || (same(between[0], "client") && at >= last)
 }
 
-fn is_login(path: &Segments<'_>, at: usize) -> bool {
-    ["login", "register", "refresh"].iter().any(|word| path.is(at, word))
-        || (path.is(at, "account") && path.is(at + 1, "password"))
-}
-
-fn is_send(method: &Method, path: &Segments<'_>, at: usize) -> bool {
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
-        return false;
-    }
-    if path.is(at, "sendToDevice") {
-        return true;
-    }
-    const WRITES: [&str; 6] = ["send", "state", "redact", "typing", "receipt", "read_markers"];
-    path.is(at, "rooms") && WRITES.iter().any(|word| path.is(at + 2, word))
-}
-
 /// Joins and knocks: `join/{room}`, `rooms/{room}/join`, `make_join`, `send_join` and their like.
 fn is_join(path: &Segments<'_>, at: usize) -> bool {
-    const JOINS: [&str; 6] = ["join", "knock", "make_join", "send_join", "make_knock", "send_knock"];
-    let at = if path.is(at, "rooms") { at + 2 } else { at };
-    JOINS.iter().any(|word| path.is(at, word))
+    let at = if path.name(at) == "rooms" { at + 2 } else { at };
+    let word = path.name(at);
+    matches!(&*word, "join" | "knock" | "make_join" | "send_join" | "make_knock" | "send_knock")
 }
 
 /// A page or question whose repeat can't use up anything: no callback, and only harmless query names.

@@ -2,6 +2,10 @@
 //!
 //! For classification only: what may be reached is decided by `route`, which normalises the whole path.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 /// How many segments are looked at; what decides a class stands in the first ones.
 const DEPTH: usize = 12;
 
@@ -41,16 +45,19 @@ impl<'a> Segments<'a> {
         &self.parts[..self.len]
     }
 
-    /// Whether segment `at` is `word`.
+    /// Segment `at`, decoded; nothing if there is none.
     #[inline]
-    pub(crate) fn is(&self, at: usize, word: &str) -> bool {
-        let Some(part) = self.all().get(at) else { return false };
-        *part == word || (self.encoded & (1 << at) != 0 && same(part, word))
+    pub(crate) fn name(&self, at: usize) -> Cow<'a, str> {
+        match self.all().get(at) {
+            Some(part) if self.encoded & (1 << at) != 0 => percent_decode_str(part).decode_utf8_lossy(),
+            Some(part) => Cow::Borrowed(part),
+            None => Cow::Borrowed(""),
+        }
     }
 
     /// Whether any segment from `from` on is `word`.
     pub(crate) fn has(&self, from: usize, word: &str) -> bool {
-        (from..self.len).any(|at| self.is(at, word))
+        (from..self.len).any(|at| self.name(at) == word)
     }
 
     /// Whether the last segment is `word`.
@@ -64,7 +71,7 @@ pub(crate) fn same(raw: &str, word: &str) -> bool {
     if raw.len() == word.len() {
         return raw == word;
     }
-    raw.contains('%') && percent_encoding::percent_decode_str(raw).eq(word.bytes())
+    raw.contains('%') && percent_decode_str(raw).eq(word.bytes())
 }
 
 #[cfg(test)]
@@ -74,7 +81,7 @@ mod tests {
     #[test]
     fn segments_are_compared_through_encoding() {
         let path = Segments::of("/_matrix//client/%763/s%79nc");
-        assert!(path.is(0, "_matrix") && path.is(1, "client") && path.is(2, "v3"));
+        assert_eq!([0, 1, 2, 3, 4].map(|at| path.name(at)), ["_matrix", "client", "v3", "sync", ""]);
         assert!(path.ends_with("sync") && path.has(1, "sync") && !path.has(4, "sync"));
         assert!(!same("%zzync", "sync") && !same("sync%", "sync") && !same("syn", "sync"));
     }

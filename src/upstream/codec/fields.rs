@@ -6,13 +6,13 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use memchr::memchr;
 
 use super::head::HeadError;
 
-/// Reads field lines from `at` on, up to an empty line: the fields, their values as slices of `buf`, and
-/// where the empty line ends. `None`: it has not come.
+/// Reads field lines from `at` on, up to an empty line: the fields, and where the empty line ends. `None`: it
+/// has not come.
 ///
 /// # Errors
 /// `Field` for what is no field line, `TooManyFields` for more than `most`.
@@ -24,25 +24,19 @@ pub(super) fn parse(
     let mut fields = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| HeaderMap::with_capacity(USUAL));
     loop {
         let Some(line) = line(&buf[at..])? else { return Ok(None) };
-        let next = at + line.len() + 2;
+        let end = at + line.len();
         if line.is_empty() {
-            return Ok(Some((fields, next)));
+            return Ok(Some((fields, end + 2)));
         }
         if fields.len() == most {
             return Err(HeadError::TooManyFields);
         }
-        let colon = memchr(b':', line).ok_or(HeadError::Field)?;
-        let name = name(&line[..colon])?;
-        let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
-        let value = &line[colon + 1..];
-        let blanks = value.iter().take_while(is_blank).count();
-        let after = value[blanks..].iter().rev().take_while(is_blank).count();
-        let (begin, end) = (at + colon + 1 + blanks, at + line.len() - after);
-        let value = HeaderValue::from_maybe_shared(buf.slice(begin..end));
-        fields
-            .try_append(name, value.map_err(|_| HeadError::Field)?)
-            .map_err(|_| HeadError::TooManyFields)?;
-        at = next;
+        let (name, value) = match recall(line) {
+            Some(known) => known,
+            None => field(buf, at, end)?,
+        };
+        fields.try_append(name, value).map_err(|_| HeadError::TooManyFields)?;
+        at = end + 2;
     }
 }
 
@@ -66,48 +60,97 @@ pub(super) fn line(text: &[u8]) -> Result<Option<&[u8]>, HeadError> {
     }
 }
 
-/// The name as it is known, without being read again where it was read before.
-fn name(raw: &[u8]) -> Result<HeaderName, HeadError> {
-    let Some(place) = place(raw) else { return read(raw) };
-    KNOWN.with_borrow_mut(|known| match &known[place] {
-        Some((text, name)) if **text == *raw => Ok(name.clone()),
-        _ => {
-            let name = read(raw)?;
-            known[place] = Some((raw.into(), name.clone()));
-            Ok(name)
-        }
+/// Reads the line `at..end`: the value is a slice of `buf`.
+fn field(buf: &Bytes, at: usize, end: usize) -> Result<(HeaderName, HeaderValue), HeadError> {
+    let line = &buf[at..end];
+    let colon = memchr(b':', line).ok_or(HeadError::Field)?;
+    let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| HeadError::Field)?;
+    let (mut first, mut last) = (at + colon + 1, end);
+    let is_blank = |at: usize| matches!(buf[at], b' ' | b'\t');
+    while first < last && is_blank(first) {
+        first += 1;
+    }
+    while first < last && is_blank(last - 1) {
+        last -= 1;
+    }
+    let value = HeaderValue::from_maybe_shared(buf.slice(first..last)).map_err(|_| HeadError::Field)?;
+    remember(line, &name, &value);
+    Ok((name, value))
+}
+
+/// The field of a line that was read before.
+fn recall(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    KNOWN.with_borrow(|known| {
+        let places = places(line).map(|place| known[place].as_ref());
+        let found = places.into_iter().flatten().find(|known| *known.line == *line)?;
+        Some((found.name.clone(), found.value.clone()))
     })
 }
 
-fn read(raw: &[u8]) -> Result<HeaderName, HeadError> {
-    HeaderName::from_bytes(raw).map_err(|_| HeadError::Field)
+fn remember(line: &[u8], name: &HeaderName, value: &HeaderValue) {
+    if line.len() > LONGEST_KNOWN || !REPEATED.contains(name) {
+        return;
+    }
+    // A copy: the value itself holds on to all that was read with it.
+    let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) else { return };
+    let new = Known { line: line.into(), name: name.clone(), value };
+    KNOWN.with_borrow_mut(|known| {
+        let [first, second] = places(line);
+        // Two lines share two places: the one read last is in the first.
+        known[second] = known[first].replace(new);
+    });
 }
 
-/// Where a name is kept; `None`: it is too long to be.
-fn place(raw: &[u8]) -> Option<usize> {
-    let (first, last) = (*raw.first()?, *raw.last()?);
-    let mixed = usize::from(first) * 7 + usize::from(last) * 3 + raw.len() * 5;
-    (raw.len() <= LONGEST_KNOWN).then_some(mixed % PLACES)
+/// Where a line may be kept.
+fn places(line: &[u8]) -> [usize; 2] {
+    // Names differ at their ends, values at theirs, and lines in their length.
+    let word = |at: usize| line[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let end = line.len().saturating_sub(8);
+    let mixed = word(0) ^ word(end / 2).rotate_left(21) ^ word(end).rotate_left(42) ^ line.len() as u64;
+    // Fibonacci hashing: the upper bits depend on all.
+    let place = (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES.ilog2())) as usize;
+    [place & !1, place | 1]
+}
+
+/// A line that was read, and what it says.
+struct Known {
+    line: Box<[u8]>,
+    name: HeaderName,
+    value: HeaderValue,
 }
 
 /// Answers of Synapse have about ten fields.
 const USUAL: usize = 12;
-const LONGEST_KNOWN: usize = 64;
-const PLACES: usize = 64;
-
 /// How many maps wait for another head: as many as requests of a connection end together.
 const MOST_SPARE: usize = 32;
 /// A larger map, of a strange request, is not kept.
 const LARGEST_SPARE: usize = 48;
+const LONGEST_KNOWN: usize = 160;
+const PLACES: usize = 128;
 
-// Two allocations less for each answer.
-thread_local!(static SPARE: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) });
+/// Fields that backends write the same way in answer after answer. None of them can hold a secret.
+static REPEATED: [HeaderName; 13] = [
+    header::SERVER,
+    header::DATE,
+    header::CONTENT_TYPE,
+    header::CACHE_CONTROL,
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+    header::ACCESS_CONTROL_ALLOW_HEADERS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    header::CONTENT_ENCODING,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::VARY,
+    header::X_CONTENT_TYPE_OPTIONS,
+];
 
-/// A name as it was written, and what it is.
-type Known = Option<(Box<[u8]>, HeaderName)>;
-
-// A backend writes the same dozen names the same way in each of its answers.
-thread_local!(static KNOWN: RefCell<[Known; PLACES]> = const { RefCell::new([const { None }; PLACES]) });
+thread_local! {
+    // Two allocations less for each answer.
+    static SPARE: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+    // Most lines of an answer are those of the one before: to compare them is quicker than to read them.
+    static KNOWN: RefCell<[Option<Known>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
+}
 
 #[cfg(test)]
 mod tests {
@@ -130,12 +173,62 @@ mod tests {
     }
 
     #[test]
-    fn names_that_share_a_place_are_told_apart() {
-        let (one, other) = ("x-ab-z", "x-ba-z");
-        assert_eq!(place(one.as_bytes()), place(other.as_bytes()));
-        for name in [one, other, one, "X-Ab-z", one] {
-            let (fields, _) = parsed(format!("{name}: 1\r\n\r\n").as_bytes()).unwrap().unwrap();
-            assert_eq!(fields.keys().next().unwrap().as_str(), name.to_lowercase());
+    fn lines_that_share_a_place_are_told_apart() {
+        let (one, other) = ("Server: a1b", "Server: a1b".replace('S', "s"));
+        let lines = ["Vary: ab-x", "Vary: ba-x", "vary:  ba-x", "Vary: ab-x", one, &other, one];
+        for line in lines.iter().chain(&lines) {
+            let (fields, _) = parsed(format!("{line}\r\n\r\n").as_bytes()).unwrap().unwrap();
+            let (name, value) = line.split_once(':').unwrap();
+            assert_eq!(fields.get(name.to_lowercase()).unwrap(), value.trim(), "{line}");
+        }
+    }
+
+    #[test]
+    fn two_lines_that_share_a_place_are_both_remembered() {
+        let all: Vec<String> = (0..1000).map(|number| format!("Server: a{number}")).collect();
+        let rival = all.iter().skip(1).find(|line| places(line.as_bytes()) == places(all[0].as_bytes()));
+        let pair = [&all[0], rival.unwrap()];
+        for line in pair {
+            parsed(format!("{line}\r\n\r\n").as_bytes()).unwrap();
+        }
+        assert!(pair.iter().all(|line| recall(line.as_bytes()).is_some()));
+    }
+
+    #[test]
+    fn only_harmless_lines_are_remembered() {
+        let text = b"Server: s\r\nSet-Cookie: secret\r\nLocation: /?loginToken=secret\r\nETag: \"x\"\r\n\r\n";
+        parsed(text).unwrap();
+        let long = format!("Server: {}\r\n\r\n", "s".repeat(LONGEST_KNOWN));
+        parsed(long.as_bytes()).unwrap();
+        let lines = KNOWN.with_borrow(|known| {
+            known
+                .iter()
+                .flatten()
+                .map(|known| String::from_utf8(known.line.to_vec()).unwrap())
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(lines, ["Server: s"]);
+    }
+
+    #[test]
+    fn lines_of_an_answer_are_all_remembered() {
+        let lines = [
+            "Server: Synapse/1.163.2",
+            "Date: Sat, 28 Nov 2026 12:00:00 GMT",
+            "Content-Type: application/json",
+            "Cache-Control: no-cache, no-store, must-revalidate",
+            "Access-Control-Allow-Origin: *",
+            "Access-Control-Allow-Methods: GET, HEAD, POST, PUT, DELETE, OPTIONS",
+            "Access-Control-Allow-Headers: X-Requested-With, Content-Type, Authorization, Date",
+            "Access-Control-Expose-Headers: Synapse-Trace-Id, Server",
+            "Transfer-Encoding: chunked",
+            "Content-Encoding: gzip",
+            "Vary: Accept-Encoding",
+        ];
+        for lines in [lines.map(str::to_owned), lines.map(str::to_lowercase)] {
+            let text = lines.join("\r\n") + "\r\n\r\n";
+            parsed(text.as_bytes()).unwrap();
+            assert!(lines.iter().all(|line| recall(line.as_bytes()).is_some()));
         }
     }
 
