@@ -5,11 +5,10 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::clock;
@@ -17,6 +16,7 @@ use crate::listener::admission::Accepted;
 use crate::listener::backoff::{Backoff, Next};
 use crate::listener::permits::Slot;
 use crate::listener::shared::Shared;
+use crate::os::socket::Watched;
 
 /// Name of the listener that a socket belongs to; clones share it. A reload may give the socket to another.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Owner {
 ///
 /// What finds no slot in the limits then is dropped: nobody would wait for one any more.
 pub async fn accept(
-    socket: TcpListener,
+    socket: Watched,
     owner: Owner,
     shared: &Shared,
     mut closing: oneshot::Receiver<()>,
@@ -63,28 +63,21 @@ pub async fn accept(
         give(stream, peer, slot);
     }
     // Who connected before the socket closes was let in by the kernel already, and would be reset.
-    match queued(socket) {
-        Ok(queue) => {
-            for (stream, peer) in queue {
-                let Some(slot) = shared.permits.try_slot() else { break };
-                give(stream, peer, slot);
-            }
-        }
-        Err(error) => {
-            tracing::debug!(listener = %owner.get(), %error, "the queue of a closed socket was lost")
-        }
+    for (stream, peer) in queued(socket) {
+        let Some(slot) = shared.permits.try_slot() else { break };
+        give(stream, peer, slot);
     }
 }
 
 /// The next connection, with its slot in the limits.
 async fn next(
-    socket: &TcpListener,
+    socket: &Watched,
     owner: &Owner,
     shared: &Shared,
     backoff: &mut Backoff,
 ) -> (TcpStream, SocketAddr, Slot) {
     let (stream, peer) = loop {
-        match socket.accept().await {
+        match from_queue(socket).await {
             Ok(accepted) => break accepted,
             Err(error) => {
                 if let Next::After(pause) = backoff.failed(&error) {
@@ -95,7 +88,6 @@ async fn next(
         }
     };
     backoff.succeeded();
-    inherit(&stream);
     if let Some(slot) = shared.permits.try_slot() {
         return (stream, peer, slot);
     }
@@ -104,36 +96,38 @@ async fn next(
     (stream, peer, shared.permits.slot().await)
 }
 
-/// Everything in the queue now. Outside the runtime: its readiness may lag behind the kernel's queue.
-fn queued(socket: TcpListener) -> io::Result<impl Iterator<Item = (TcpStream, SocketAddr)>> {
-    let socket = socket.into_std()?;
-    let accept = move || loop {
-        match socket.accept() {
-            Ok((stream, peer)) => match adopt(stream) {
-                Ok(stream) => return Some((stream, peer)),
-                Err(_) => continue,
-            },
-            Err(error) if Backoff::default().failed(&error) == Next::Again => continue,
-            Err(_) => return None,
+async fn from_queue(socket: &Watched) -> io::Result<(TcpStream, SocketAddr)> {
+    loop {
+        match socket.readable().await?.try_io(|socket| socket.get_ref().accept()) {
+            Ok(accepted) => return accepted.and_then(ready),
+            Err(_nobody) => {}
         }
-    };
-    Ok(std::iter::from_fn(accept))
+    }
 }
 
-/// Brings a connection into this thread's runtime.
-pub fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+/// Everything in the queue now. Outside the runtime: its readiness may lag behind the kernel's queue.
+fn queued(socket: Watched) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let socket = socket.into_inner();
+    std::iter::from_fn(move || {
+        loop {
+            match socket.accept().and_then(ready) {
+                Ok(accepted) => return Some(accepted),
+                Err(error) if Backoff::default().failed(&error) == Next::Again => continue,
+                Err(_) => return None,
+            }
+        }
+    })
+}
+
+/// Makes a connection what tokio wants. No runtime watches it yet: another thread may be the one that serves.
+fn ready((stream, peer): (TcpStream, SocketAddr)) -> io::Result<(TcpStream, SocketAddr)> {
     stream.set_nonblocking(true)?;
-    let stream = TcpStream::from_std(stream)?;
-    inherit(&stream);
-    Ok(stream)
-}
-
-/// TCP_NODELAY comes from the listening socket on Linux (tcp_create_openreq_child); elsewhere ask.
-fn inherit(stream: &TcpStream) {
+    // TCP_NODELAY comes from the listening socket on Linux (tcp_create_openreq_child); elsewhere ask.
     if !cfg!(target_os = "linux") {
         // A connection that is reset already fails here, and at its first read too.
         let _ = stream.set_nodelay(true);
     }
+    Ok((stream, peer))
 }
 
 fn tell_failing(listener: &str, shared: &Shared, error: &io::Error) {
@@ -161,23 +155,25 @@ mod tests {
 
     use super::*;
     use crate::listener::permits::{Bounds, Permits};
+    use crate::os::socket;
 
     fn shared(total: usize) -> Shared {
         Shared::new(Permits::new(Bounds { total, per_address: 100 }))
     }
 
-    async fn socket() -> (TcpListener, SocketAddr) {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fn socket() -> (Watched, SocketAddr) {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
         let addr = socket.local_addr().unwrap();
-        (socket, addr)
+        (socket::watch(socket).unwrap(), addr)
     }
 
     #[tokio::test]
     async fn closing_takes_what_is_queued_first() {
-        let (socket, addr) = socket().await;
+        let (socket, addr) = socket();
         let mut clients = Vec::new();
         for _ in 0..5 {
-            clients.push(std::net::TcpStream::connect(addr).unwrap());
+            clients.push(TcpStream::connect(addr).unwrap());
         }
         let shared = shared(100);
         let taken = Rc::new(RefCell::new(Vec::new()));
@@ -193,12 +189,12 @@ mod tests {
         expected.sort();
         assert_eq!(taken, expected);
         assert_eq!(shared.counters.accepted.get(), 5);
-        assert!(std::net::TcpStream::connect(addr).is_err(), "the socket is closed");
+        assert!(TcpStream::connect(addr).is_err(), "the socket is closed");
     }
 
     #[tokio::test]
     async fn accepting_waits_at_the_total_bound() {
-        let (socket, addr) = socket().await;
+        let (socket, addr) = socket();
         let shared = shared(2);
         let (given, mut taken) = mpsc::unbounded_channel();
         let (_close, closing) = oneshot::channel();
@@ -206,7 +202,7 @@ mod tests {
             given.send(accepted).unwrap()
         });
         let story = async {
-            let clients: Vec<_> = (0..4).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
+            let clients: Vec<_> = (0..4).map(|_| TcpStream::connect(addr).unwrap()).collect();
             let first = taken.recv().await.unwrap();
             let second = taken.recv().await.unwrap();
             assert!(taken.try_recv().is_err());

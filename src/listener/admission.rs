@@ -26,8 +26,8 @@ use crate::listener::shared::Shared;
 /// A connection as accept(2) gave it.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The connection.
-    pub stream: TcpStream,
+    /// The connection, non-blocking.
+    pub stream: std::net::TcpStream,
     /// Its other end.
     pub peer: SocketAddr,
     /// Name of the listener that accepted it.
@@ -114,7 +114,8 @@ async fn admit<S: Serving>(
     accepted: Accepted,
     connection: OpenConnection,
 ) -> Result<Service, HandshakeError> {
-    let Accepted { mut stream, peer, listener, slot } = accepted;
+    let Accepted { stream, peer, listener, slot } = accepted;
+    let mut stream = TcpStream::from_std(stream).map_err(HandshakeError::Broken)?;
     let (client, local) = ends(&mut stream, peer, terms.proxy_header).await?;
     let permit = if serving.stands_for_many(client.ip()) { slot.of_many() } else { slot.claim(client.ip())? };
     let permit = connection.with_permit(permit);
@@ -207,6 +208,7 @@ mod tests {
         let (client, accepted) = tokio::join!(connect, socket.accept());
         let (stream, peer) = accepted.unwrap();
         let slot = shared.permits.try_slot().unwrap();
+        let stream = stream.into_std().unwrap();
         (client.unwrap(), Accepted { stream, peer, listener: "http".into(), slot })
     }
 

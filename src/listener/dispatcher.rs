@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use crate::listener::admission::Accepted;
-use crate::listener::serving_thread::{self, Dispatched};
+use crate::listener::serving_thread;
 use crate::listener::shared::Shared;
 use crate::listener::sockets::{BoundSocket, SocketId, Sockets};
 use crate::listener::thread::Thread;
@@ -66,16 +66,10 @@ impl Turns {
     /// Gives a connection to the thread whose turn it is.
     ///
     /// The channels have no bound of their own: every connection in them holds a slot of the limits.
-    fn dispatch(&self, Accepted { stream, peer, listener, slot }: Accepted) {
+    fn dispatch(&self, accepted: Accepted) {
         let turn = self.next.get();
         self.next.set((turn + 1) % self.threads.len());
-        match stream.into_std() {
-            // A thread that has ended drops it: porchd is stopping.
-            Ok(stream) => {
-                let dispatched = Dispatched { stream, peer, listener, slot };
-                let _ = self.threads[turn].send(serving_thread::Command::Take(dispatched));
-            }
-            Err(error) => tracing::debug!(%listener, %peer, %error, "a connection could not be dealt out"),
-        }
+        // A thread that has ended drops it: porchd is stopping.
+        let _ = self.threads[turn].send(serving_thread::Command::Take(accepted));
     }
 }

@@ -3,7 +3,6 @@
 //! The control thread steers it by commands; requests never cross threads.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +12,8 @@ use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock;
-use crate::listener::accept::adopt;
 use crate::listener::admission::{Accepted, Contained, admit_and_serve};
 use crate::listener::open_connections::OpenConnections;
-use crate::listener::permits::Slot;
 use crate::listener::serving::Serving;
 use crate::listener::shared::Shared;
 use crate::listener::sockets::{BoundSocket, SocketId, Sockets};
@@ -32,26 +29,13 @@ pub enum Command {
     /// Stop accepting from these; the sender is dropped when all they had queued is taken.
     Close(Vec<SocketId>, oneshot::Sender<()>),
     /// Serve this connection, which another thread accepted.
-    Take(Dispatched),
+    Take(Accepted),
     /// Drain a listener that is gone, and close what is left of it after so long.
     Retire(Arc<str>, Duration),
     /// Drain everything; the thread ends when nobody is left.
     Stop,
     /// Answer what waits, close everything, end.
     Abort,
-}
-
-/// A connection on its way from the thread that accepted it.
-#[derive(Debug)]
-pub struct Dispatched {
-    /// The connection, bound to no runtime.
-    pub stream: TcpStream,
-    /// Its other end.
-    pub peer: SocketAddr,
-    /// Name of its listener.
-    pub listener: Arc<str>,
-    /// Its slot in the total of connections.
-    pub slot: Slot,
 }
 
 /// Starts a serving thread. `serving` is called on it: what it makes stays there.
@@ -119,7 +103,7 @@ impl<S: Serving> ServingThread<S> {
                     drop(done);
                 });
             }
-            Command::Take(dispatched) => self.take(dispatched),
+            Command::Take(accepted) => self.welcome(accepted),
             Command::Retire(listener, deadline) => self.retire(listener, deadline),
             Command::Stop => self.serving.stop(),
             Command::Abort => self.abort(),
@@ -130,13 +114,6 @@ impl<S: Serving> ServingThread<S> {
         let admission =
             admit_and_serve(self.serving.clone(), self.shared.clone(), accepted, self.open_connections.add());
         spawn_local(Contained::new(admission));
-    }
-
-    fn take(&self, Dispatched { stream, peer, listener, slot }: Dispatched) {
-        match adopt(stream) {
-            Ok(stream) => self.welcome(Accepted { stream, peer, listener, slot }),
-            Err(error) => tracing::debug!(%listener, %peer, %error, "a connection could not be taken over"),
-        }
     }
 
     fn retire(&self, listener: Arc<str>, deadline: Duration) {

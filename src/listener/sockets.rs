@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use crate::listener::accept::{Owner, accept};
 use crate::listener::admission::Accepted;
 use crate::listener::shared::Shared;
+use crate::os::socket;
 
 /// Names one bound address of one listener, on every thread that accepts from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,7 +45,7 @@ impl Sockets {
     /// Accepts from `bound` from now on.
     pub fn open(&self, bound: BoundSocket, shared: Arc<Shared>, deliver: impl Fn(Accepted) + 'static) {
         let BoundSocket { id, listener, socket } = bound;
-        let socket = match tokio::net::TcpListener::from_std(socket) {
+        let socket = match socket::watch(socket) {
             Ok(socket) => socket,
             Err(error) => {
                 // It is bound, so this is the system being out of resources.

@@ -1,11 +1,13 @@
 //! Listening sockets with the options that porchd wants on each system.
 //!
-//! It neither accepts nor decides which addresses are bound.
+//! It decides neither which addresses are bound nor who is accepted.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Connections that may wait to be accepted; the system caps it (`somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -23,6 +25,17 @@ pub fn listen(addr: SocketAddr, copies: usize) -> io::Result<Vec<TcpListener>> {
         return Ok(vec![listening(addr, false)?]);
     }
     if BALANCES { each_its_own(addr, copies) } else { one_queue(addr, copies) }
+}
+
+/// A listening socket that the runtime of this thread watches. What is accepted from it is watched by nobody,
+/// unlike what tokio's own listener gives: the thread that accepts may not be the one that serves.
+pub type Watched = AsyncFd<TcpListener>;
+
+/// Watches a listening socket, which is non-blocking.
+#[expect(unsafe_code, reason = "a descriptor is given to the runtime")]
+pub fn watch(socket: TcpListener) -> io::Result<Watched> {
+    // SAFETY: a `TcpListener` owns its descriptor, which is open and the same until the listener is dropped.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
 fn each_its_own(addr: SocketAddr, copies: usize) -> io::Result<Vec<TcpListener>> {
