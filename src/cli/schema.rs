@@ -7,5 +7,5 @@ use crate::config;
 
 /// Prints the schema.
 pub fn run() -> ExitCode {
-    output::print(&config::schema())
+    output::print(config::schema())
 }

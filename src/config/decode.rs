@@ -94,6 +94,7 @@ impl<T: Serialize> Serialize for At<T> {
     }
 }
 
+#[cfg(test)]
 impl<T: schemars::JsonSchema> schemars::JsonSchema for At<T> {
     fn inline_schema() -> bool {
         T::inline_schema()

@@ -38,7 +38,7 @@ fn every_example_is_in_the_folder_and_here() {
 
 #[test]
 fn the_full_example_names_every_key() {
-    let schema: Value = serde_json::from_str(&schema()).expect("schema");
+    let schema: Value = serde_json::from_str(schema()).expect("schema");
     let full: Value = serde_yaml::from_str(EXAMPLES[1].1).expect("full.yaml");
     let mut walk = Walk { root: &schema, known: BTreeMap::new(), seen: BTreeMap::new() };
     walk.value("the file", &schema, &full);
@@ -102,7 +102,7 @@ fn every_key_is_described_in_the_schema() {
         }
     }
     let mut found = Vec::new();
-    undescribed(&serde_json::from_str(&schema()).expect("schema"), &mut found);
+    undescribed(&serde_json::from_str(schema()).expect("schema"), &mut found);
     assert!(found.is_empty(), "without a description: {found:?}");
 }
 

@@ -166,24 +166,9 @@ pub fn control_socket(text: &str) -> Option<PathBuf> {
 }
 
 /// A JSON Schema of the file, for editors.
-pub fn schema() -> String {
-    let mut schema = schemars::schema_for!(File).to_value();
-    unwrap_descriptions(&mut schema);
-    format!("{schema:#}\n")
-}
-
-/// Descriptions are doc comments, whose lines end where the source's do; editors wrap them as they like.
-fn unwrap_descriptions(schema: &mut serde_json::Value) {
-    match schema {
-        serde_json::Value::Object(entries) => {
-            if let Some(serde_json::Value::String(text)) = entries.get_mut("description") {
-                *text = text.replace("\n\n", "\u{0}").replace('\n', " ").replace('\u{0}', "\n\n");
-            }
-            entries.values_mut().for_each(unwrap_descriptions);
-        }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(unwrap_descriptions),
-        _ => {}
-    }
+pub fn schema() -> &'static str {
+    // Written from the types by a test, which refuses when the two differ.
+    include_str!("schema.json")
 }
 
 #[cfg(test)]

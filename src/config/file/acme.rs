@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use schemars::JsonSchema;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,7 +14,8 @@ use crate::config::tree::Place;
 
 /// Certificates that porchd orders and renews by itself (ACME, RFC 8555), one for each site on a TLS
 /// listener, for its hosts that no file in `tls.certificates` covers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map with `contact`")]
 pub struct Acme {
     /// One e-mail address for the CA to write to. Writing it states that you agree to the terms of service
@@ -63,7 +63,8 @@ fn both() -> At<Challenges> {
 }
 
 /// Where certificates are ordered.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Directory {
     /// A CA that is known by its name.
@@ -73,7 +74,8 @@ pub enum Directory {
 }
 
 /// A CA that is known by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum KnownCa {
     /// Let's Encrypt.
@@ -142,7 +144,8 @@ impl<'de> Deserialize<'de> for Directory {
 }
 
 /// A way to prove control over a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Challenge {
     /// A document on port 80 (RFC 8555 section 8.3).
     #[serde(rename = "http-01")]
@@ -179,7 +182,8 @@ impl<'de> Deserialize<'de> for Challenges {
     }
 }
 
-impl JsonSchema for Challenges {
+#[cfg(test)]
+impl schemars::JsonSchema for Challenges {
     fn inline_schema() -> bool {
         true
     }
@@ -195,7 +199,8 @@ impl JsonSchema for Challenges {
 }
 
 /// The kind of a certificate's key.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum KeyType {
     /// ECDSA on P-256.
@@ -208,7 +213,8 @@ pub enum KeyType {
 }
 
 /// What becomes of a site's other names when one can't be proved.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum FailingName {
     /// They get a certificate without it, until it works.
@@ -219,7 +225,8 @@ pub enum FailingName {
 }
 
 /// An account at the CA that exists already (RFC 8555 section 7.3.4).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map with `key_id` and `key_file`")]
 pub struct ExternalAccount {
     /// The CA's name for the key.
@@ -229,7 +236,8 @@ pub struct ExternalAccount {
 }
 
 /// A CA to turn to when those before it don't answer.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Fallback {
     /// The CA alone.
@@ -239,7 +247,8 @@ pub enum Fallback {
 }
 
 /// A fallback with more to say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map with `directory`")]
 pub struct DetailedFallback {
     /// The CA, as in `acme.directory`.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -12,7 +11,8 @@ use crate::config::decode::At;
 use crate::config::scalar::web::FilePath;
 
 /// How a running porchd is asked, by `porchd reload` and `porchd certs`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `socket`")]
 pub struct Admin {
     /// The control socket: a path, or false for none. Root and its group may use it. Default:
@@ -23,7 +23,8 @@ pub struct Admin {
 }
 
 /// The control socket.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Socket {
     /// Whether there is one; true: at the default's path.
@@ -35,7 +36,8 @@ pub enum Socket {
 }
 
 /// A control socket with more to say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map with `path` and `best_effort`")]
 pub struct DetailedSocket {
     /// Its path.

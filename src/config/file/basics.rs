@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::scalar::quantity::{Count, Size, Time, Timeout};
 use crate::config::scalar::web::FilePath;
 
 /// The one word `auto`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Auto {
     /// porchd decides.
@@ -17,7 +17,8 @@ pub enum Auto {
 }
 
 /// A number of threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Threads {
     /// One for each core.
@@ -39,7 +40,8 @@ impl<'de> Deserialize<'de> for Threads {
 }
 
 /// A number of connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Connections {
     /// As many as descriptors allow.
@@ -78,7 +80,8 @@ fn auto_or_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Co
 }
 
 /// How accepted connections are spread over the threads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AcceptMode {
     /// Per thread on Linux, else single.
@@ -91,7 +94,8 @@ pub enum AcceptMode {
 }
 
 /// Bounds on what one client may use.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map of limits")]
 pub struct Limits {
     /// Connections at a time: `auto` is min(20000, (descriptors - 200) / 2), told at start.
@@ -130,7 +134,8 @@ impl Default for Limits {
 }
 
 /// How long a stop and a reload wait for what is in flight.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map of deadlines")]
 pub struct Drain {
     /// On a stop.
@@ -146,7 +151,8 @@ impl Default for Drain {
 }
 
 /// Where log lines go.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `to`, `level`, `format` and `access`")]
 pub struct Log {
     /// `stderr`, `syslog` (facility daemon), or a file by its absolute path.
@@ -168,7 +174,8 @@ impl Default for Log {
 }
 
 /// Where diagnostics go.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum LogTo {
     /// One of the words.
@@ -178,7 +185,8 @@ pub enum LogTo {
 }
 
 /// Where diagnostics go, if not to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogWord {
     /// Standard error.
@@ -202,7 +210,8 @@ impl<'de> Deserialize<'de> for LogTo {
 }
 
 /// Severity.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Something failed and needs a person.
@@ -218,7 +227,8 @@ pub enum LogLevel {
 }
 
 /// How diagnostics are written.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -228,7 +238,8 @@ pub enum LogFormat {
 }
 
 /// The access log: one line a request, with who answered it and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `file` and `format`")]
 pub struct AccessLog {
     /// The file, appended to and opened again on SIGUSR1. Without it: standard output.
@@ -245,7 +256,8 @@ impl Default for AccessLog {
 }
 
 /// How access lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AccessFormat {
     /// NCSA combined, with porchd's fields after it.

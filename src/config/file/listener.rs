@@ -1,6 +1,5 @@
 //! Listeners and the TLS settings that they share.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::decode::{At, scalar_or_map};
@@ -10,7 +9,8 @@ use crate::config::scalar::web::FilePath;
 
 /// One listener. Written for a name that the preset has (`https`, `federation`, `http`), its keys replace
 /// the preset's one by one.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `bind` and `tls`")]
 pub struct Listener {
     /// Addresses and ports. `[::]` is IPv6 alone: write `0.0.0.0` beside it. An entry may also be a map
@@ -26,7 +26,8 @@ pub struct Listener {
 }
 
 /// One address of a listener.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Bind {
     /// The address alone: an error at start when it can't be bound.
@@ -36,7 +37,8 @@ pub enum Bind {
 }
 
 /// An address with more to say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map with `address` and `best_effort`")]
 pub struct DetailedBind {
     /// The address and port.
@@ -69,7 +71,8 @@ impl<'de> Deserialize<'de> for Bind {
 }
 
 /// The PROXY protocol of a balancer in front.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map with `from`")]
 pub struct ProxyProtocol {
     /// Addresses or networks of the balancers: they must send the header, all others must not.
@@ -77,7 +80,8 @@ pub struct ProxyProtocol {
 }
 
 /// Certificates and TLS settings of all TLS listeners.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `certificates`")]
 pub struct Tls {
     /// The least TLS version that is accepted: "1.2" or "1.3".
@@ -89,7 +93,8 @@ pub struct Tls {
 }
 
 /// A TLS version.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246) and newer.
     #[default]
@@ -128,7 +133,8 @@ impl<'de> Deserialize<'de> for TlsVersion {
 }
 
 /// A certificate chain and its key, as PEM files.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map with `cert` and `key`")]
 pub struct Certificate {
     /// Hosts it is for. Default: those that the certificate names.

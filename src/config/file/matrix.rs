@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use schemars::JsonSchema;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -12,7 +11,8 @@ use crate::config::scalar::name::{Home, Host, ServerName};
 use crate::config::scalar::web::{FilePath, UnavailableStatus};
 
 /// One homeserver, or several.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Homeservers {
     /// The usual one.
@@ -63,7 +63,8 @@ impl<'de> Deserialize<'de> for Homeservers {
 }
 
 /// One homeserver.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map with `server_name` and `home`")]
 pub struct Homeserver {
     /// The name in user ids and room names: `example.com` of `@me:example.com`.
@@ -114,7 +115,8 @@ impl Homeserver {
 pub type Json = serde_json::Map<String, serde_json::Value>;
 
 /// The discovery documents.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `server`, `client` and `support`")]
 pub struct WellKnown {
     /// `m.server`, for other servers. Default: the host and port 443. `false`: 404, for delegation by SRV
@@ -129,7 +131,8 @@ pub struct WellKnown {
 }
 
 /// What `/.well-known/matrix/server` says.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Delegation {
     /// A host, usually with its port.
@@ -161,7 +164,8 @@ impl<'de> Deserialize<'de> for Delegation {
 }
 
 /// Element Web.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map with `host` and `root`")]
 pub struct Element {
     /// Its own host, never the homeserver's (Element's security note).
@@ -171,7 +175,8 @@ pub struct Element {
 }
 
 /// Access to Synapse's admin API.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `allow`")]
 pub struct AdminApi {
     /// Addresses or networks that may use it.

@@ -13,7 +13,6 @@ pub mod route;
 pub mod site;
 pub mod upstream;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::decode::At;
@@ -29,9 +28,10 @@ use crate::config::scalar::address::Net;
 use crate::config::scalar::web::FilePath;
 
 /// The configuration of porchd.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys such as `matrix` and `sites`")]
-#[schemars(title = "porchd.yaml")]
+#[cfg_attr(test, schemars(title = "porchd.yaml"))]
 pub struct File {
     /// The homeserver behind this edge: one map, or a list of maps for several. It makes listeners, an
     /// upstream and sites, which the other sections may refine.

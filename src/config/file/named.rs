@@ -1,10 +1,8 @@
 //! A map from names to things that remembers the order in which it was written.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
@@ -70,18 +68,19 @@ impl<T: Serialize> Serialize for Named<T> {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Named<T> {
+#[cfg(test)]
+impl<T: schemars::JsonSchema> schemars::JsonSchema for Named<T> {
     fn inline_schema() -> bool {
         true
     }
 
-    fn schema_name() -> Cow<'static, str> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
         format!("Named{}", T::schema_name()).into()
     }
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let thing = generator.subschema_for::<T>();
-        json_schema!({
+        schemars::json_schema!({
             "type": "object",
             "propertyNames": { "pattern": "^[A-Za-z0-9._:-]+$" },
             "additionalProperties": thing,

@@ -1,6 +1,5 @@
 //! Routes: a path and the one thing that is done with it.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::decode::At;
@@ -11,7 +10,8 @@ use crate::config::scalar::web::{
 };
 
 /// One route: `path` and exactly one of `well_known`, `forward`, `redirect`, `respond`, `deny`, `files`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a route: a map with `path` and what is done with it")]
 pub struct Route {
     /// The path itself and everything below it.
@@ -65,7 +65,8 @@ impl Route {
 }
 
 /// Whose discovery documents.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Discovery {
     /// True: the homeserver's whose host this is.
@@ -97,7 +98,8 @@ impl<'de> Deserialize<'de> for Discovery {
 }
 
 /// A redirect.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map such as { to: \"https://example.com/\", status: 301 }")]
 pub struct Redirect {
     /// Where to: an absolute URL, or a path of the same host.
@@ -115,7 +117,8 @@ fn found() -> RedirectStatus {
 }
 
 /// What of the request a redirect keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
     /// Path and query.
@@ -123,7 +126,8 @@ pub enum Keep {
 }
 
 /// A fixed answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map such as { status: 200, body: \"text\" }")]
 pub struct Respond {
     /// Its status. Default: 200.
@@ -146,7 +150,8 @@ impl Default for Respond {
 }
 
 /// A folder of files.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map such as { root: /var/www/site }")]
 pub struct Files {
     /// The folder. The whole path of the request is looked up in it.

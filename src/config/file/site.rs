@@ -1,6 +1,5 @@
 //! Sites: what is served under which hosts.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::decode::At;
@@ -11,7 +10,8 @@ use crate::config::scalar::quantity::Time;
 use crate::config::scalar::web::{Field, FieldValue, FilePath};
 
 /// One site. With a host that `matrix` serves too, the two are one site.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a site: a map with `hosts` and `routes`")]
 pub struct Site {
     /// Its hosts. `*.example.com` (in quotes) stands for every host one label below.
@@ -38,7 +38,8 @@ pub struct Site {
 }
 
 /// HTTP Strict Transport Security.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map such as { max_age: 365d, subdomains: true }")]
 pub struct Hsts {
     /// How long browsers remember. Default: 365d.
@@ -60,7 +61,8 @@ impl Default for Hsts {
 }
 
 /// Header changes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `response` and `request`")]
 pub struct Headers {
     /// On responses to clients.
@@ -79,11 +81,12 @@ impl Headers {
 }
 
 /// Headers to set and to remove.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `set` and `remove`")]
 pub struct Edits {
     /// Name and value; replaces what is there.
-    #[schemars(with = "std::collections::BTreeMap<String, FieldValue>")]
+    #[cfg_attr(test, schemars(with = "std::collections::BTreeMap<String, FieldValue>"))]
     #[serde(serialize_with = "as_map", deserialize_with = "from_map")]
     pub set: Vec<(At<Field>, FieldValue)>,
     /// Names; removed before others are set.
@@ -128,7 +131,8 @@ fn from_map<'de, D: serde::Deserializer<'de>>(
 }
 
 /// Who may use a site or a route, by client address. Deny wins.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `allow` and `deny`")]
 pub struct Access {
     /// Addresses or networks that are refused.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::decode::{At, scalar_or_map};
@@ -13,7 +12,8 @@ use crate::config::scalar::quantity::{Count, Timeout};
 use crate::config::scalar::web::{FieldValue, FilePath, ProbePath};
 
 /// A group of backends. Written for the preset's name (`home`), its keys replace the preset's one by one.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `backends`")]
 pub struct Upstream {
     /// Addresses: `address:port`, `name:port` (looked up again and again; a name that does not resolve is
@@ -61,7 +61,8 @@ impl Upstream {
 }
 
 /// One backend.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Backend {
     /// Its address alone.
@@ -71,7 +72,8 @@ pub enum Backend {
 }
 
 /// A backend with more to say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "a map with `address`")]
 pub struct DetailedBackend {
     /// Where it is.
@@ -122,7 +124,8 @@ impl<'de> Deserialize<'de> for Backend {
 }
 
 /// How a backend is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// In turn, by weight.
@@ -132,7 +135,8 @@ pub enum Balance {
 }
 
 /// How the health of backends is asked.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map such as { path: /health, every: 5s }")]
 pub struct Probe {
     /// Asked with GET; 2xx to 4xx is Up. Default: /health, which Synapse has.
@@ -196,7 +200,8 @@ impl Probe {
 }
 
 /// Whether and how https is spoken to backends.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum BackendTls {
     /// Yes or no.
@@ -206,7 +211,8 @@ pub enum BackendTls {
 }
 
 /// How https is spoken to backends.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map with `server_name` and `ca_file`")]
 pub struct DetailedTls {
     /// The name that the backend's certificate must be for. Default: the host of its address.

@@ -42,6 +42,7 @@ macro_rules! text_scalar {
             }
         }
 
+        #[cfg(test)]
         impl schemars::JsonSchema for $type {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($type).into()
@@ -81,6 +82,7 @@ macro_rules! number_scalar {
             }
         }
 
+        #[cfg(test)]
         impl schemars::JsonSchema for $type {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($type).into()
