@@ -3,9 +3,10 @@
 //! It adds to every error the place where it happened, and hands places to [`At`](crate::config::decode::At).
 
 use std::collections::BTreeSet;
+use std::slice;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeSeed, IntoDeserializer, Unexpected, Visitor};
+use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor};
 
 use crate::config::rejection::Rejection;
 use crate::config::tree::{Key, Kind, Node, Place};
@@ -27,31 +28,53 @@ impl<'a> NodeDeserializer<'a> {
         Self { node, left_out }
     }
 
-    fn keeps(&self, place: Place) -> bool {
-        !self.left_out.contains(&place)
-    }
-
     fn visit<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Rejection> {
         match &self.node.kind {
             Kind::Null => visitor.visit_unit(),
             Kind::Bool(value) => visitor.visit_bool(*value),
-            Kind::Int(value) => match (u64::try_from(*value), i64::try_from(*value)) {
-                (Ok(value), _) => visitor.visit_u64(value),
-                (_, Ok(value)) => visitor.visit_i64(value),
-                _ => visitor.visit_i128(*value),
-            },
+            Kind::Int(value) => visit_int(*value, visitor),
             Kind::Float(value) => visitor.visit_f64(*value),
             Kind::Text(value) => visitor.visit_str(value),
-            Kind::List(items) => {
-                let kept = items.iter().filter(|item| self.keeps(item.place));
-                visitor.visit_seq(Items { items: kept, left_out: self.left_out })
-            }
-            Kind::Map(entries) => {
-                let kept =
-                    entries.iter().filter(|(key, node)| self.keeps(key.place) && self.keeps(node.place));
-                visitor.visit_map(Entries { entries: kept, value: None, left_out: self.left_out })
-            }
+            Kind::List(items) => self.visit_list(items, visitor),
+            Kind::Map(entries) => self.visit_map(entries, visitor),
         }
+    }
+
+    fn visit_list<'de, V: Visitor<'de>>(self, items: &[Node], visitor: V) -> Result<V::Value, Rejection> {
+        visitor
+            .visit_seq(Items { items: items.iter(), left_out: self.left_out })
+            .map_err(|wrong: Rejection| wrong.at(self.node.place))
+    }
+
+    fn visit_map<'de, V: Visitor<'de>>(
+        self,
+        entries: &[(Key, Node)],
+        visitor: V,
+    ) -> Result<V::Value, Rejection> {
+        visitor
+            .visit_map(Entries { entries: entries.iter(), value: None, left_out: self.left_out })
+            .map_err(|wrong: Rejection| wrong.at(self.node.place))
+    }
+
+    fn unsigned(&self) -> Option<u64> {
+        let Kind::Int(value) = self.node.kind else { return None };
+        u64::try_from(value).ok()
+    }
+
+    /// What a visitor says of a kind that it has no method for: once here, not once per visitor.
+    fn refusal(&self, expected: &dyn Expected) -> Rejection {
+        let wrong = match &self.node.kind {
+            Kind::Int(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+                (Ok(value), _) => de::Error::invalid_type(Unexpected::Unsigned(value), expected),
+                (_, Ok(value)) => de::Error::invalid_type(Unexpected::Signed(value), expected),
+                _ => de::Error::invalid_type(
+                    Unexpected::Other(&format!("integer `{value}` as i128")),
+                    expected,
+                ),
+            },
+            other => de::Error::invalid_type(unexpected(other), expected),
+        };
+        Rejection::at(wrong, self.node.place)
     }
 }
 
@@ -87,10 +110,45 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
         visitor: V,
     ) -> Result<V::Value, Rejection> {
         // serde would take a list for a struct, field by field.
-        let wrong = |found| Err(de::Error::invalid_type(found, &visitor));
         match &self.node.kind {
-            Kind::List(_) => wrong(Unexpected::Seq).map_err(|wrong: Rejection| wrong.at(self.node.place)),
-            _ => self.deserialize_any(visitor),
+            Kind::Map(entries) => self.visit_map(entries, visitor),
+            _ => Err(self.refusal(&visitor)),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Rejection> {
+        match &self.node.kind {
+            Kind::Map(entries) => self.visit_map(entries, visitor),
+            // A free-form map may be left empty.
+            Kind::Null => visitor.visit_unit().map_err(|wrong: Rejection| wrong.at(self.node.place)),
+            _ => Err(self.refusal(&visitor)),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Rejection> {
+        match &self.node.kind {
+            Kind::List(items) => self.visit_list(items, visitor),
+            _ => Err(self.refusal(&visitor)),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Rejection> {
+        match (&self.node.kind, self.unsigned()) {
+            (Kind::Text(text), _) => visitor.visit_str(text),
+            (_, Some(number)) => visitor.visit_u64(number),
+            _ => return Err(self.refusal(&visitor)),
+        }
+        .map_err(|wrong: Rejection| wrong.at(self.node.place))
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Rejection> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Rejection> {
+        match self.node.kind {
+            Kind::Int(value) => visit_int(value, visitor).map_err(|wrong| wrong.at(self.node.place)),
+            _ => Err(self.refusal(&visitor)),
         }
     }
 
@@ -111,8 +169,16 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char bytes byte_buf unit unit_struct tuple
+        tuple_struct identifier ignored_any
+    }
+}
+
+fn visit_int<'de, V: Visitor<'de>>(value: i128, visitor: V) -> Result<V::Value, Rejection> {
+    match (u64::try_from(value), i64::try_from(value)) {
+        (Ok(value), _) => visitor.visit_u64(value),
+        (_, Ok(value)) => visitor.visit_i64(value),
+        _ => visitor.visit_i128(value),
     }
 }
 
@@ -158,33 +224,44 @@ impl<'de, V: IntoDeserializer<'de, Rejection>> de::SeqAccess<'de> for PlaceAndVa
 }
 
 /// The elements of a list.
-struct Items<'a, I> {
-    items: I,
+struct Items<'a> {
+    items: slice::Iter<'a, Node>,
     left_out: &'a BTreeSet<Place>,
 }
 
-impl<'de, 'a, I: Iterator<Item = &'a Node>> de::SeqAccess<'de> for Items<'a, I> {
+impl<'de> de::SeqAccess<'de> for Items<'_> {
     type Error = Rejection;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Rejection> {
-        let Some(node) = self.items.next() else { return Ok(None) };
-        seed.deserialize(NodeDeserializer { node, left_out: self.left_out }).map(Some)
+        let left_out = self.left_out;
+        let Some(node) = self.items.find(|node| !left_out.contains(&node.place)) else { return Ok(None) };
+        seed.deserialize(NodeDeserializer { node, left_out }).map(Some)
     }
 }
 
 /// The entries of a map.
-struct Entries<'a, I> {
-    entries: I,
+struct Entries<'a> {
+    entries: slice::Iter<'a, (Key, Node)>,
     value: Option<&'a Node>,
     left_out: &'a BTreeSet<Place>,
 }
 
-impl<'de, 'a, I: Iterator<Item = &'a (Key, Node)>> de::MapAccess<'de> for Entries<'a, I> {
+impl<'a> Entries<'a> {
+    fn next(&mut self) -> Option<&'a Key> {
+        let kept = |(key, node): &&(Key, Node)| {
+            ![key.place, node.place].iter().any(|place| self.left_out.contains(place))
+        };
+        let (key, value) = self.entries.find(kept)?;
+        self.value = Some(value);
+        Some(key)
+    }
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'_> {
     type Error = Rejection;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Rejection> {
-        let Some((key, value)) = self.entries.next() else { return Ok(None) };
-        self.value = Some(value);
+        let Some(key) = self.next() else { return Ok(None) };
         seed.deserialize(KeyDeserializer(key)).map(Some).map_err(|wrong| wrong.at(key.place))
     }
 
