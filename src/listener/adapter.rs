@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::listener::handshake::Certificate;
 use crate::listener::serving::{self, Serving, Terms};
 use crate::serve::connection::{Arrived, TlsFacts, connection};
+use crate::serve::stream::Stream;
 use crate::serve::worker::Worker;
 use crate::tls::live::Live;
 use crate::tls::store::Served;
@@ -60,18 +60,15 @@ impl Serving for WorkerAdapter {
     }
 
     // Not an async fn: its state would hold a second copy of the stream for the connection's life.
-    fn serve<IO>(
+    fn serve(
         self: Rc<Self>,
         arrived: serving::Arrived<Arc<Served>>,
-        io: IO,
-    ) -> impl Future<Output = ()> + use<IO>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
+        stream: Stream,
+    ) -> impl Future<Output = ()> {
         let serving::Arrived { client, local, listener, tls, permit } = arrived;
         let tls = tls.map(|serving::TlsFacts { sni, h2, served }| TlsFacts { sni, h2, served });
         let arrived = Arrived { client, local, listener, tls, permit: Box::new(permit) };
-        connection(self.worker.clone(), arrived, io)
+        connection(self.worker.clone(), arrived, stream)
     }
 
     fn retire(&self, listener: &str) {

@@ -22,6 +22,7 @@ use crate::listener::proxy_header::{self, ProxyHeaderError};
 use crate::listener::proxy_protocol::Origin;
 use crate::listener::serving::{Arrived, Serving, Terms, TlsFacts};
 use crate::listener::shared::Shared;
+use crate::serve::stream::{Socket, Stream};
 
 /// A connection as accept(2) gave it.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ async fn admit<S: Serving>(
     let permit = connection.with_permit(permit);
     if !terms.tls {
         let arrived = Arrived { client, local, listener, tls: None, permit };
-        return Ok(Box::pin(serving.serve(arrived, stream)));
+        return Ok(Box::pin(serving.serve(arrived, Stream::Plain(Socket(stream)))));
     }
     let certificate = |sni: Option<&Arc<str>>| serving.certificate(sni, local.ip());
     let shaken = handshake(stream, certificate, |sni| serving.challenge(sni)).await?;
@@ -134,7 +135,7 @@ async fn admit<S: Serving>(
     };
     let tls = Some(TlsFacts { sni, h2, served: certificate });
     let arrived = Arrived { client, local, listener, tls, permit };
-    Ok(Box::pin(serving.serve(arrived, stream)))
+    Ok(Box::pin(serving.serve(arrived, Stream::Tls(stream))))
 }
 
 /// Who is at the ends of this connection: the client, and the address that it reached.

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use crate::listener::handshake::Certificate;
 use crate::listener::permits::{Bounds, Permits};
 use crate::listener::serving::{Arrived, Serving, Terms};
 use crate::listener::shared::Shared;
+use crate::serve::stream::Stream;
 use crate::tls::challenges::Challenges;
 
 /// Echoes on every listener but those that are closed.
@@ -81,10 +82,7 @@ impl Serving for Echo {
         self.challenges.handshake(sni)
     }
 
-    async fn serve<IO>(self: Rc<Self>, arrived: Arrived<NoCertificate>, mut io: IO)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
+    async fn serve(self: Rc<Self>, arrived: Arrived<NoCertificate>, mut io: Stream) {
         let greeting = format!("{} {} {}\n", self.name, arrived.listener, arrived.client.ip());
         let mut orders = self.orders.subscribe();
         let told = |orders: &Orders| {

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use crate::listener::socket::Socket;
+use crate::serve::stream::Socket;
 use crate::tls::challenges::ALPN;
 
 /// A certificate that is ready to be served.
@@ -25,7 +25,7 @@ pub trait Certificate {
 /// A handshake that succeeded.
 #[derive(Debug)]
 pub struct Established<C> {
-    /// The encrypted stream; boxed once, so that nothing it is handed to holds room for it twice.
+    /// The encrypted stream.
     pub stream: Box<TlsStream<Socket>>,
     /// The name that the client asked for: lower case, without trailing dot.
     pub sni: Option<Arc<str>>,

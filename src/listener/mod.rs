@@ -15,6 +15,5 @@ pub mod proxy_protocol;
 pub mod serving;
 pub mod serving_thread;
 pub mod shared;
-pub mod socket;
 pub mod sockets;
 pub mod thread;

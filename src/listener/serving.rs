@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::listener::handshake::Certificate;
 use crate::listener::open_connections::OpenConnection;
+use crate::serve::stream::Stream;
 
 /// One thread's serving side.
 pub trait Serving: 'static {
@@ -34,9 +34,8 @@ pub trait Serving: 'static {
     fn challenge(&self, sni: &str) -> Option<Arc<ServerConfig>>;
 
     /// Serves a connection to its end.
-    fn serve<IO>(self: Rc<Self>, arrived: Arrived<Self::Certificate>, io: IO) -> impl Future<Output = ()>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + 'static;
+    fn serve(self: Rc<Self>, arrived: Arrived<Self::Certificate>, stream: Stream)
+    -> impl Future<Output = ()>;
 
     /// Drains the connections of a listener that is gone, also those to come.
     fn retire(&self, listener: &str);

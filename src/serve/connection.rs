@@ -5,10 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use crate::serve::front;
 use crate::serve::progress::Progress;
+use crate::serve::stream::Stream;
 use crate::serve::watched::Watched;
 use crate::serve::worker::Worker;
 use crate::tls::store::Served;
@@ -45,14 +44,11 @@ impl Arrived {
 }
 
 /// Serves a connection to its end.
-pub async fn connection<IO>(worker: Rc<Worker>, arrived: Arrived, io: IO)
-where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+pub async fn connection(worker: Rc<Worker>, arrived: Arrived, stream: Stream) {
     let h2 = arrived.tls.as_ref().is_some_and(|tls| tls.h2);
     let progress = Rc::new(Progress::new(arrived.listener.clone(), h2, worker.now()));
     let _enlisted = worker.enlist(&progress);
-    let io = Watched::new(io, progress.clone());
+    let io = Watched::new(stream, progress.clone());
     let arrived = Rc::new(arrived);
     // Boxed apart: the larger of the two states would otherwise weigh on every connection.
     if h2 {

@@ -15,7 +15,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 
 use crate::handler::upgrade;
 use crate::http::body::RequestBody;
@@ -28,6 +28,7 @@ use crate::serve::linger;
 use crate::serve::outgoing::Outgoing;
 use crate::serve::progress::{Order, Progress};
 use crate::serve::request;
+use crate::serve::stream::Stream;
 use crate::serve::streams::Streams;
 use crate::serve::watched::Watched;
 use crate::serve::worker::Worker;
@@ -52,14 +53,12 @@ const H2_RESET_LOCAL: usize = 256;
 const H2_PING: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(20));
 
 /// Serves HTTP/1.1 and 1.0, with upgrades.
-pub(super) async fn http1<IO>(
+pub(super) async fn http1(
     worker: Rc<Worker>,
     arrived: Rc<Arrived>,
     progress: Rc<Progress>,
-    io: Watched<IO>,
-) where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+    io: Watched<Stream>,
+) {
     while request_comes(&io, &progress).await {
         // Boxed: what hyper needs is held while there are requests, not while the connection idles.
         if !Box::pin(while_busy(worker.clone(), arrived.clone(), progress.clone(), &io)).await {
@@ -69,10 +68,7 @@ pub(super) async fn http1<IO>(
 }
 
 /// Waits for the head of a request. False: the connection is over, and the client was told.
-async fn request_comes<IO>(io: &Watched<IO>, progress: &Progress) -> bool
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
+async fn request_comes(io: &Watched<Stream>, progress: &Progress) -> bool {
     let comes = poll_fn(|cx| {
         progress.watch(cx.waker());
         match progress.order() {
@@ -95,15 +91,12 @@ where
 }
 
 /// Has hyper answer requests until the connection is over (false), or rests.
-async fn while_busy<IO>(
+async fn while_busy(
     worker: Rc<Worker>,
     arrived: Rc<Arrived>,
     progress: Rc<Progress>,
-    io: &Watched<IO>,
-) -> bool
-where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+    io: &Watched<Stream>,
+) -> bool {
     let switch = Rc::new(Switch::default());
     let whose = arrived.clone();
     let service = service(worker.clone(), arrived, progress.clone(), switch.clone());
@@ -163,14 +156,12 @@ fn answered_by_hyper(error: &hyper::Error) -> Option<Fault> {
 }
 
 /// Serves HTTP/2.
-pub(super) async fn http2<IO>(
+pub(super) async fn http2(
     worker: Rc<Worker>,
     arrived: Rc<Arrived>,
     progress: Rc<Progress>,
-    io: Watched<IO>,
-) where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+    io: Watched<Stream>,
+) {
     let service = service(worker.clone(), arrived, progress.clone(), Rc::default());
     let streams = Streams::new();
     let connection = hyper::server::conn::http2::Builder::new(streams.starter())

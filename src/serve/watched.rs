@@ -22,9 +22,9 @@ const READ: usize = 4 * 1024;
 const MOST_EARLY: usize = 8 * 1024;
 
 /// A stream that reports to `Progress`. Clones are the same stream: hyper has one while it answers.
-pub(super) struct Watched<IO>(Rc<Stream<IO>>);
+pub(super) struct Watched<IO>(Rc<State<IO>>);
 
-struct Stream<IO> {
+struct State<IO> {
     inner: RefCell<Inner<IO>>,
     progress: Rc<Progress>,
 }
@@ -43,7 +43,7 @@ impl<IO> Clone for Watched<IO> {
 
 impl<IO> Watched<IO> {
     pub(super) fn new(io: IO, progress: Rc<Progress>) -> Self {
-        Self(Rc::new(Stream { inner: RefCell::new(Inner { io, early: Vec::new() }), progress }))
+        Self(Rc::new(State { inner: RefCell::new(Inner { io, early: Vec::new() }), progress }))
     }
 
     /// Takes back what was read and not used.
