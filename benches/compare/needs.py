@@ -17,14 +17,19 @@ PACKAGES = {
     "openssl": "openssl",
     "taskset": "util-linux",
 }
+# What counting needs, and what it does without.
+COUNTS = {"valgrind": "valgrind", "callgrind_control": "valgrind"}
+ONLY_LOADS = ("wrk",)
 WHERE = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
-def programs(proxies):
+def programs(proxies, counts=False):
     """Full paths of what the chosen proxies and the loads need; says what to install and ends otherwise."""
-    wanted = [name for name in PACKAGES if name in proxies or name not in ("nginx", "haproxy", "caddy")]
+    packages = {name: package for name, package in PACKAGES.items() if not counts or name not in ONLY_LOADS}
+    packages |= COUNTS if counts else {}
+    wanted = [name for name in packages if name in proxies or name not in ("nginx", "haproxy", "caddy")]
     found = {name: shutil.which(name, path=WHERE) for name in wanted}
-    if missing := sorted({PACKAGES[name] for name, path in found.items() if not path}):
+    if missing := sorted({packages[name] for name, path in found.items() if not path}):
         sys.exit(f"something is missing; on Debian: apt install {' '.join(missing)}")
     return found
 

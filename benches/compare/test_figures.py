@@ -8,6 +8,7 @@ import unittest
 import book as books
 import chart
 import cost
+import instructions
 import loads
 import peers
 import reloads
@@ -108,6 +109,25 @@ class Shown(unittest.TestCase):
             "| requests, µs per request | 15 (10) | 10 (5)<br>**0.62** 0.50..0.75 |", table.markdown(book, 0.3)
         )
         self.assertIn("0.62", chart.drawn(book))
+
+
+
+class Counts(unittest.TestCase):
+    def test_a_count_is_held_against_the_table(self):
+        table = instructions.written({"one, two": 40_000, "three": 1_000}, "porchd")
+        known = instructions.known(table)
+        self.assertEqual(known, {"one, two": 40_000, "three": 1_000})
+        self.assertEqual(list(instructions.complaints({"one, two": 40_700, "three": 900}, known)), [])
+        (above,) = instructions.complaints({"one, two": 41_000}, known)
+        self.assertIn("2.5% above", above)
+        (unknown,) = instructions.complaints({"four": 1}, known)
+        self.assertIn("--write", unknown)
+
+    def test_the_committed_table_has_every_case(self):
+        self.assertEqual(
+            list(instructions.known(instructions.TABLE.read_text())),
+            [case.name for case in instructions.cases()],
+        )
 
 
 if __name__ == "__main__":

@@ -28,17 +28,16 @@ pub struct Authority<'a> {
 impl<'a> Authority<'a> {
     /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`.
     pub fn parse(text: &'a str) -> Result<Self, Ambiguity> {
-        if text.contains('@') {
+        if memchr::memchr(b'@', text.as_bytes()).is_some() {
             return Err(Ambiguity::Userinfo);
         }
         if let Some(rest) = text.strip_prefix('[') {
             let (literal, rest) = rest.split_once(']').ok_or(Ambiguity::BadHost)?;
             let address: Ipv6Addr = literal.parse().map_err(|_| Ambiguity::BadHost)?;
-            return Ok(Self { text, host: Cow::Owned(format!("[{address}]")), port: port(rest)? });
+            return Ok(Self { text, host: Cow::Owned(format!("[{address}]")), port: read_port(rest)? });
         }
-        let end = text.find(':').unwrap_or(text.len());
-        let host = &text[..end];
-        Ok(Self { text, host: normalised(host)?, port: port(&text[end..])? })
+        let (host, port) = text.split_at(memchr::memchr(b':', text.as_bytes()).unwrap_or(text.len()));
+        Ok(Self { text, host: normalised(host)?, port: read_port(port)? })
     }
 
     fn of_header(value: &'a HeaderValue) -> Result<Self, Ambiguity> {
@@ -106,15 +105,17 @@ fn normalised(host: &str) -> Result<Cow<'_, str>, Ambiguity> {
 }
 
 /// `:port`, `:` or nothing (RFC 3986 3.2.3).
-fn port(text: &str) -> Result<Option<u16>, Ambiguity> {
-    match text.strip_prefix(':') {
-        None if text.is_empty() => Ok(None),
-        Some("") => Ok(None),
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            digits.parse().map(Some).map_err(|_| Ambiguity::BadHost)
-        }
-        _ => Err(Ambiguity::BadHost),
-    }
+fn read_port(text: &str) -> Result<Option<u16>, Ambiguity> {
+    let digits = match text.as_bytes() {
+        [] | [b':'] => return Ok(None),
+        [b':', digits @ ..] => digits,
+        _ => return Err(Ambiguity::BadHost),
+    };
+    let number = digits.iter().try_fold(0_u16, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.map(Some).ok_or(Ambiguity::BadHost)
 }
 
 #[cfg(test)]

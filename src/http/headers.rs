@@ -242,7 +242,9 @@ fn write_address(out: &mut Vec<u8>, address: IpAddr) {
         if at > 0 {
             out.push(b'.');
         }
-        write_number(out, u64::from(octet));
+        let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10];
+        let leading = if octet >= 100 { 0 } else { 2 - usize::from(octet >= 10) };
+        out.extend_from_slice(&digits[leading..]);
     }
 }
 

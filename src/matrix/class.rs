@@ -49,7 +49,10 @@ pub struct Endpoint {
 impl Endpoint {
     /// Looks up a request; the path is the raw one.
     pub fn of(method: &Method, path_and_query: &str) -> Self {
-        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+        let (path, query) = match memchr::memchr(b'?', path_and_query.as_bytes()) {
+            Some(at) => (&path_and_query[..at], &path_and_query[at + 1..]),
+            None => (path_and_query, ""),
+        };
         let path = Segments::of(path);
         let at = endpoint(&path);
         let class = class(method, &path, at);

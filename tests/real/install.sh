@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs what the suites of this folder need, by package name, from Debian, PyPI and npm.
+# Installs what the suites of this folder need, and valgrind, by package name, from Debian, PyPI and npm.
 #
 #   tests/real/install.sh        as root; about three minutes the first time, a second afterwards
+#   tests/real/install.sh nginx  one more Debian package with it
 #
 # Python and node packages go into ${PORCHD_REAL_DIR:-$HOME/.cache/porchd-real}. Any failure ends it.
 set -euo pipefail
@@ -11,7 +12,7 @@ python=${PYTHON:-python3}
 synapse=1.163.2
 js_sdk=37        # the newest for Node 20
 puppeteer=24
-debian=(dnsmasq-base iproute2 util-linux curl openssl chromium nghttp2-client pebble)
+debian=(dnsmasq-base iproute2 util-linux curl openssl chromium nghttp2-client pebble valgrind "$@")
 
 say() { printf 'install: %s\n' "$*"; }
 fail() { printf 'install: %s\n' "$*" >&2; exit 1; }
