@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use crate::handler::files::head::Memory;
+use crate::handler::files::judged::Memory;
 use crate::os::beneath::Folder;
 use crate::route::hash::Map;
 use crate::telemetry::limited::Limited;

@@ -11,6 +11,7 @@ pub mod body;
 pub mod cache;
 mod element;
 mod head;
+mod judged;
 mod listing;
 mod path;
 
@@ -27,6 +28,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use crate::config::model::route::Files;
 use crate::handler::files::body::FileBody;
 use crate::handler::files::cache::{Cache, Found, Looked, Stat};
+use crate::handler::files::judged::Judged;
 use crate::handler::files::path::Wanted;
 use crate::http::survey::Survey;
 
@@ -162,7 +164,7 @@ async fn answer(
     if !asked.conditional {
         found.judged.keep(asked.headers, &judged);
     }
-    let head::Judged { head, sibling, part } = judged;
+    let Judged { head, sibling, part } = judged;
     let (held, ending) = found.chosen(sibling);
     let body = match (part, &held.bytes) {
         (None, _) => FileBody::empty(),
