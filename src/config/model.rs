@@ -8,6 +8,7 @@ pub mod admin;
 pub mod homeserver;
 pub mod limits;
 pub mod log;
+pub mod park;
 pub mod route;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use self::admin::Admin;
 use self::homeserver::Homeserver;
 use self::limits::{Drain, Limits};
 use self::log::Log;
+use self::park::Park;
 use self::route::Route;
 
 /// One whole configuration.
@@ -182,6 +184,8 @@ pub struct Upstream {
     pub tls: Option<BackendTls>,
     /// Overrides the `Host` header.
     pub host: Option<HeaderValue>,
+    /// How requests wait while it is away.
+    pub park: Park,
 }
 
 /// One backend of an upstream.

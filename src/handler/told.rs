@@ -15,6 +15,10 @@ pub struct Told {
     pub attempts: u32,
     /// Until the backend's answer began.
     pub upstream: Option<Duration>,
+    /// How long it waited for home to come back.
+    pub parked: Duration,
+    /// What home's absence was put down to, if it had to wait or failed for it.
+    pub cause: Option<&'static str>,
     /// `X-Request-ID`, if the request got so far.
     pub request_id: Option<RequestId>,
 }

@@ -140,6 +140,7 @@ mod tests {
             upstream: Arc::from(upstream),
             strip: None,
             unavailable_status: http::StatusCode::SERVICE_UNAVAILABLE,
+            park: None,
         })
     }
 

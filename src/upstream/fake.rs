@@ -182,6 +182,7 @@ pub(crate) fn upstream(addresses: &[BackendAddress]) -> model::Upstream {
         response_timeout: None,
         tls: None,
         host: None,
+        park: crate::config::model::park::Park::default(),
     }
 }
 

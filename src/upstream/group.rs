@@ -14,6 +14,7 @@ use crate::provision::ProvisionError;
 
 use super::backend::{self, Backend, Tls};
 use super::health::Health;
+use super::lot::Lot;
 use super::select::Candidate;
 use super::tls::{self, RootsError};
 
@@ -24,6 +25,7 @@ pub struct Group {
     def: model::Upstream,
     backends: Vec<Arc<Backend>>,
     trust: Option<Trust>,
+    lot: Arc<Lot>,
 }
 
 /// What https to a group's backends rests on.
@@ -131,7 +133,8 @@ fn build_one(
         let kept = kept.filter(|kept| !backends.iter().any(|taken| Arc::ptr_eq(taken, kept)));
         backends.push(kept.map_or_else(|| Arc::new(Backend::new(&backend.address, tls)), Arc::clone));
     }
-    Ok(Arc::new(Group { id: backend::next_id(), def: def.clone(), backends, trust }))
+    let lot = before.map_or_else(Arc::default, |before| Arc::clone(&before.lot));
+    Ok(Arc::new(Group { id: backend::next_id(), def: def.clone(), backends, trust, lot }))
 }
 
 fn trust(
@@ -177,6 +180,11 @@ impl Group {
     /// Its backends, in the order of `def().backends`.
     pub fn backends(&self) -> &[Arc<Backend>] {
         &self.backends
+    }
+
+    /// Where its requests wait while it is away.
+    pub fn lot(&self) -> &Arc<Lot> {
+        &self.lot
     }
 
     /// Tells it from every other group of this process.

@@ -61,6 +61,24 @@ pub enum ProbeFailure {
     System(std::io::ErrorKind),
 }
 
+impl ProbeFailure {
+    /// Its name in log lines, incidents and figures: a word of a set that does not grow with what is seen.
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Unresolved => "unresolved",
+            Self::Refused => "refused",
+            Self::NoRoute => "no-route",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Tls => "tls",
+            Self::AnswerTimeout => "probe-timeout",
+            Self::Closed => "reset",
+            Self::Garbage => "no-http",
+            Self::Status(_) => "probe-status",
+            Self::System(_) => "system",
+        }
+    }
+}
+
 /// What was observed of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {

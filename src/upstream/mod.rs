@@ -29,6 +29,7 @@ pub(crate) mod fake;
 pub mod group;
 pub mod health;
 pub mod lane;
+pub mod lot;
 pub mod pool;
 pub mod probe;
 pub mod prober;

@@ -1,5 +1,6 @@
 //! How a running porchd is asked.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Where a running porchd can be asked.
@@ -7,6 +8,8 @@ use std::path::PathBuf;
 pub struct Admin {
     /// The control socket; `None`: there is none.
     pub socket: Option<ControlSocket>,
+    /// Where Prometheus reads figures, if anywhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The control socket.

@@ -58,6 +58,8 @@ pub struct Forward {
     pub strip: Option<Arc<str>>,
     /// 503, or 429 for operators behind a CDN that marks 503 as down.
     pub unavailable_status: StatusCode,
+    /// Whether requests wait while the upstream is away; `None`: those of Matrix do, others do not.
+    pub park: Option<bool>,
 }
 
 /// A redirect.

@@ -75,7 +75,8 @@ impl Resolver<'_> {
                     .help(format!("systems take {MOST_PATH} bytes at most: put it into another folder")),
             );
         }
-        Admin { socket: socket.map(|one| ControlSocket { path: one.path.0, best_effort: one.best_effort }) }
+        let socket = socket.map(|one| ControlSocket { path: one.path.0, best_effort: one.best_effort });
+        Admin { socket, metrics: None }
     }
 }
 

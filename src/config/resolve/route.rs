@@ -129,6 +129,7 @@ impl Resolver<'_> {
         let strip = route.strip.as_ref().map(|strip| Arc::from(strip.bare()));
         Some(model::route::Action::Forward(model::route::Forward {
             unavailable_status: self.unavailable_status(site, &name),
+            park: None,
             upstream: name,
             strip,
         }))

@@ -41,6 +41,7 @@ impl Resolver<'_> {
             response_timeout: upstream.response_timeout.map(|time| time.0),
             tls: upstream.tls.as_ref().and_then(tls),
             host: upstream.host.as_ref().map(|host| host.0.clone()),
+            park: model::park::Park::default(),
         })
     }
 
