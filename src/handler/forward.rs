@@ -23,7 +23,7 @@ use crate::handler::body::Body;
 use crate::handler::told::{RequestId, Told};
 use crate::http::authority::Authority;
 use crate::http::body::{RequestBody, RequestBodyError};
-use crate::http::fault::Fault;
+use crate::http::fault::{Blame, Fault};
 use crate::http::headers::{self, FramingLines, ToHome};
 use crate::http::reply;
 use crate::http::survey::Survey;
@@ -34,7 +34,10 @@ use crate::upstream::answer::{AnswerBody, Upgraded};
 use crate::upstream::dial::DialError;
 use crate::upstream::error::{Cause, Progress, SendError};
 use crate::upstream::group::Group;
-use crate::upstream::pool::{Attempts, Call, Pools, Sent};
+use crate::upstream::health::ProbeFailure;
+use crate::upstream::journey::{Attempts, Held, Unsent};
+use crate::upstream::lot::Stay;
+use crate::upstream::pool::{Call, Load, Pools, Sent};
 use crate::upstream::upload::Framing;
 
 /// Room for the head of a usual request: what clients of Matrix send, and what we add.
@@ -86,6 +89,22 @@ pub struct Awaited<'a> {
     sending: Pin<Box<dyn Future<Output = (Sent<RequestBody>, Attempts)>>>,
 }
 
+/// What is sent home after the head.
+pub enum Source {
+    /// The body as the client sends it.
+    Client(RequestBody),
+    /// What is left of a request that was recalled.
+    Held(Box<Held<RequestBody>>),
+}
+
+/// Why there is no answer of home.
+pub enum Stop {
+    /// What the edge has to answer instead.
+    Fault(Fault),
+    /// The configuration is another one: it begins anew, with what is left of it.
+    Recalled(Box<Held<RequestBody>>),
+}
+
 /// An answer of home; a 101 comes with the backend's side of the tunnel.
 pub type Taken = (Response<Body>, Option<Upgraded>);
 
@@ -93,49 +112,59 @@ pub type Taken = (Response<Body>, Option<Upgraded>);
 ///
 /// # Errors
 /// What the edge has to answer instead.
-pub fn begin<'a>(
-    forwarding: Forwarding<'a>,
-    mut body: RequestBody,
-    told: &mut Told,
-) -> Result<Begun<'a>, Fault> {
+pub fn begin<'a>(forwarding: Forwarding<'a>, source: Source, told: &mut Told) -> Result<Begun<'a>, Fault> {
     let (method, endpoint) = (&forwarding.parts.method, forwarding.endpoint);
     let group = forwarding.group()?;
-    if *method == Method::OPTIONS && endpoint.matrix && group.is_down() {
+    if *method == Method::OPTIONS && endpoint.matrix && group.is_away() {
         return Ok(Begun::Answer(reply::preflight().map(Body::from)));
     }
-    if !endpoint.upload {
-        body.limit(forwarding.snapshot.config.limits.body).map_err(|_| Fault::BodyTooLarge)?;
-    }
-    let framing = forwarding.framing(&body);
+    let (framing, load) = match source {
+        Source::Client(mut body) => {
+            if !endpoint.upload {
+                body.limit(forwarding.snapshot.config.limits.body).map_err(|_| Fault::BodyTooLarge)?;
+            }
+            let framing = forwarding.framing(&body);
+            (framing, Load::Fresh(framing, body))
+        }
+        Source::Held(held) => (held.framing(), Load::Held(held)),
+    };
     let upgrade = forwarding.upgrade();
     let call = Call {
         method,
         head: forwarding.head(group, framing, upgrade, told),
-        framing,
-        body,
+        load,
         replay: endpoint.replayable,
         head_timeout: head_timeout(group.def(), endpoint),
         wants_upgrade: upgrade.is_some(),
+        stay: forwarding.stay(group.def()),
     };
     let sending = Box::pin(forwarding.pools.send(group, call));
     Ok(Begun::Awaited(Awaited { group, begun: clock::now(), sending }))
 }
 
 impl Awaited<'_> {
-    /// Ready with home's answer, or with what the edge has to answer instead.
-    pub fn poll(&mut self, cx: &mut Context<'_>, told: &mut Told) -> Poll<Result<Taken, Fault>> {
+    /// Ready with home's answer, or with why there is none.
+    pub fn poll(&mut self, cx: &mut Context<'_>, told: &mut Told) -> Poll<Result<Taken, Stop>> {
         let (sent, attempts) = ready!(self.sending.as_mut().poll(cx));
+        let now = clock::now();
         told.attempts = attempts.count;
-        told.upstream = Some(clock::now().saturating_duration_since(self.begun));
+        told.parked = attempts.parked;
+        told.cause = attempts.cause.map(ProbeFailure::token);
+        let since = now.saturating_duration_since(self.begun);
+        told.upstream = Some(since.saturating_sub(attempts.parked));
         Poll::Ready(match sent {
             Ok(response) => {
                 told.by_home = true;
                 Ok(taken(response))
             }
-            Err(error) => {
+            Err(Unsent::Recalled(held)) => Err(Stop::Recalled(held)),
+            Err(Unsent::Failed(error)) => {
                 let fault = fault(&error);
+                if fault.blame() == Blame::Home && self.group.is_away() {
+                    told.retry_after = Some(self.group.lot().retry_after(now));
+                }
                 tell(self.group, attempts.backend, fault, &error, self.begun);
-                Err(fault)
+                Err(Stop::Fault(fault))
             }
         })
     }
@@ -145,6 +174,20 @@ impl<'a> Forwarding<'a> {
     /// The upstream of the route. A resolved configuration names only upstreams that exist.
     fn group(&self) -> Result<&'a Arc<Group>, Fault> {
         self.snapshot.groups.get(&self.forward.upstream).ok_or(Fault::Internal)
+    }
+
+    /// How it may wait while home is away.
+    fn stay(&self, upstream: &model::Upstream) -> Option<Stay> {
+        let (class, park) = (self.endpoint.class, &upstream.park);
+        if park.most == 0 || !self.forward.park.unwrap_or(class != Class::Other) {
+            return None;
+        }
+        Some(Stay {
+            client: self.client,
+            stranger: matches!(class, Class::Federation | Class::Keys),
+            poll: class == Class::Sync,
+            budget: park.budgets.of(class),
+        })
     }
 
     /// How the body is framed at home: as it came, except that HTTP/2 needs no length.
@@ -237,6 +280,7 @@ fn taken(response: Response<AnswerBody<RequestBody>>) -> Taken {
 fn fault(error: &SendError<RequestBodyError>) -> Fault {
     match &error.cause {
         Cause::Down => Fault::HomeDown,
+        Cause::Full(_) => Fault::ParkFull,
         Cause::Busy => Fault::Overload,
         Cause::Dial(dial) => match dial {
             DialError::Refused(_) => Fault::ConnectRefused,
@@ -247,7 +291,7 @@ fn fault(error: &SendError<RequestBodyError>) -> Fault {
             DialError::System(_) => Fault::Internal,
         },
         Cause::Closed | Cause::Io(_) if error.progress == Progress::AnswerBegan => Fault::AnswerCut,
-        Cause::Closed | Cause::Io(_) => Fault::NoAnswer,
+        Cause::Closed | Cause::Io(_) | Cause::CutOff => Fault::NoAnswer,
         Cause::HeadTimeout => Fault::HeadTimeout,
         Cause::Malformed(_) => Fault::BadAnswer,
         Cause::RequestBody(RequestBodyError::TooLarge { .. }) => Fault::BodyTooLarge,

@@ -19,6 +19,8 @@ pub struct Told {
     pub parked: Duration,
     /// What home's absence was put down to, if it had to wait or failed for it.
     pub cause: Option<&'static str>,
+    /// When the client should ask again, where that is known better than by the fault alone.
+    pub retry_after: Option<Duration>,
     /// `X-Request-ID`, if the request got so far.
     pub request_id: Option<RequestId>,
 }

@@ -42,6 +42,8 @@ pub enum Fault {
     NoFile,
     /// No backend is Up.
     HomeDown,
+    /// No backend is Up, and every place of those that wait for one is taken.
+    ParkFull,
     /// A backend refused the connection.
     ConnectRefused,
     /// No route to a backend.
@@ -105,7 +107,7 @@ pub struct Verdict {
 
 impl Fault {
     /// Every fault, for documentation and for tests.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::TargetTooLong,
@@ -121,6 +123,7 @@ impl Fault {
         Self::AddressDenied,
         Self::NoFile,
         Self::HomeDown,
+        Self::ParkFull,
         Self::ConnectRefused,
         Self::Unreachable,
         Self::Unresolved,
@@ -212,6 +215,7 @@ impl Fault {
         const BUSY: &str = "Too much is going on here just now. Please try again in a moment.";
         let (blame, status, why, retry, text) = match self {
             Self::HomeDown => (Blame::Home, 503, "home-down", 5, AWAY),
+            Self::ParkFull => (Blame::Home, 503, "park-full", 5, AWAY),
             Self::ConnectRefused => (Blame::Home, 503, "connect-refused", 5, AWAY),
             Self::Unreachable => (Blame::Home, 503, "unreachable", 5, AWAY),
             Self::Unresolved => (Blame::Home, 503, "unresolved", 5, AWAY),
@@ -249,6 +253,7 @@ impl std::fmt::Display for Fault {
             Self::AddressDenied => "access does not let the client's address in",
             Self::NoFile => "no such file",
             Self::HomeDown => "every backend is Down",
+            Self::ParkFull => "every backend is away, and as many requests wait for one as `park` allows",
             Self::ConnectRefused => {
                 "the backend refused the connection; is it running and bound to this address?"
             }

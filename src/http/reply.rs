@@ -3,6 +3,8 @@
 //! Which one is right is decided elsewhere (`fault` for failures). No hop-by-hop headers, no `Date`: the
 //! connection adds those. An answer to HEAD has the length of what GET would get, and no body.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
@@ -33,11 +35,19 @@ pub struct Asked {
     pub tls: bool,
 }
 
-/// The answer to a failure; `unavailable` is what the route turns 503 into.
+/// The answer to a failure; `unavailable` is what the route turns 503 into, `retry` what the fault's own
+/// Retry-After is turned into.
 ///
 /// `headers` are the request's: a visitor's browser, which accepts HTML, gets a page.
-pub fn fault(asked: Asked, headers: &HeaderMap, fault: Fault, unavailable: StatusCode) -> Response<Bytes> {
-    let verdict = fault.verdict(Setting { matrix: asked.matrix, tls: asked.tls, unavailable });
+pub fn fault(
+    asked: Asked,
+    headers: &HeaderMap,
+    fault: Fault,
+    unavailable: StatusCode,
+    retry: Option<Duration>,
+) -> Response<Bytes> {
+    let mut verdict = fault.verdict(Setting { matrix: asked.matrix, tls: asked.tls, unavailable });
+    verdict.retry_after = verdict.retry_after.map(|usual| retry.unwrap_or(usual));
     let html = !asked.matrix && accepts_html(headers);
     let mut headers = HeaderMap::with_capacity(8);
     let body = if asked.matrix {
@@ -213,7 +223,7 @@ mod tests {
     #[test]
     fn every_fault_on_a_matrix_path_is_json_with_cors() {
         for which in Fault::ALL {
-            let response = fault(MATRIX, &browser(), which, AWAY);
+            let response = fault(MATRIX, &browser(), which, AWAY, None);
             assert_eq!(header(&response, "content-type"), Some("application/json"), "{which:?}");
             assert_eq!(header(&response, "access-control-allow-origin"), Some("*"), "{which:?}");
             assert_eq!(header(&response, "cache-control"), Some("no-store"), "{which:?}");
@@ -225,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_limit_says_when_to_ask_again_in_both_ways() {
-        let response = fault(MATRIX, &browser(), Fault::HomeDown, StatusCode::TOO_MANY_REQUESTS);
+        let response = fault(MATRIX, &browser(), Fault::HomeDown, StatusCode::TOO_MANY_REQUESTS, None);
         assert_eq!(response.status(), 429);
         assert_eq!(header(&response, "retry-after"), Some("5"));
         let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
@@ -234,21 +244,21 @@ mod tests {
 
     #[test]
     fn visitors_get_a_page_and_programs_a_line() {
-        let response = fault(SITE, &browser(), Fault::HomeDown, AWAY);
+        let response = fault(SITE, &browser(), Fault::HomeDown, AWAY, None);
         assert_eq!(header(&response, "content-type"), Some("text/html; charset=utf-8"));
         assert!(response.body().starts_with(b"<!doctype html>"));
         assert!(response.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN).is_none());
-        let response = fault(SITE, &HeaderMap::new(), Fault::NoRoute, AWAY);
+        let response = fault(SITE, &HeaderMap::new(), Fault::NoRoute, AWAY, None);
         assert_eq!(response.body(), "404 Not Found: There is nothing at this address.\n");
-        let response = fault(SITE, &HeaderMap::new(), Fault::MethodRefused, AWAY);
+        let response = fault(SITE, &HeaderMap::new(), Fault::MethodRefused, AWAY, None);
         assert!(header(&response, "allow").expect("RFC 9110 15.5.6").contains("GET"));
     }
 
     #[test]
     fn head_gets_the_length_and_no_body() {
-        let get = fault(MATRIX, &browser(), Fault::HomeDown, AWAY);
+        let get = fault(MATRIX, &browser(), Fault::HomeDown, AWAY, None);
         let asked = Asked { head: true, ..MATRIX };
-        let head = fault(asked, &browser(), Fault::HomeDown, AWAY);
+        let head = fault(asked, &browser(), Fault::HomeDown, AWAY, None);
         assert!(head.body().is_empty());
         assert_eq!(header(&head, "content-length"), Some(&*get.body().len().to_string()));
         assert_eq!(header(&get, "content-length"), None);

@@ -80,6 +80,11 @@ impl Arrival {
         Self { in_flight, arrived: arrived.clone(), snapshot, hidden, switch, begun }
     }
 
+    /// Goes on with the configuration of now.
+    pub(super) fn renew(&mut self) {
+        self.snapshot = self.worker().snapshot_of(&self.arrived.listener);
+    }
+
     /// How long the client may pause in a body.
     pub(super) fn body_progress(&self) -> Duration {
         self.snapshot.config.limits.body_progress

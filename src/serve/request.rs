@@ -16,7 +16,7 @@ use crate::config::model::route::{Action, Files};
 use crate::handler::body::Body;
 use crate::handler::challenge;
 use crate::handler::files;
-use crate::handler::forward::{self, Awaited, Forwarding};
+use crate::handler::forward::{self, Awaited, Forwarding, Source, Stop};
 use crate::handler::told::Told;
 use crate::handler::well_known;
 use crate::http::ambiguity::Ambiguity;
@@ -51,13 +51,31 @@ pub(super) fn answer(
     let (parts, body) = request.into_parts();
     // A block and no `async fn`: that one would hold what it is given twice, and a long poll waits in it.
     async move {
-        let mut visit = arrival.visit(&parts);
-        let mut line = arrival.line(&parts, &visit);
+        let mut arrival = arrival;
         let leftover = body.leftover();
-        let answered = match begin(&arrival, &parts, body, &mut visit) {
-            Begun::Answer(answered) => answered,
-            Begun::Files(reading) => reading.await,
-            Begun::Awaited(awaited) => home_answer(&arrival, awaited, &mut visit.told).await,
+        let mut source = Source::Client(body);
+        let mut line = None;
+        let (mut visit, answered) = loop {
+            let mut visit = arrival.visit(&parts);
+            line.get_or_insert_with(|| arrival.line(&parts, &visit));
+            let over = match begin(&arrival, &parts, source, &mut visit) {
+                Begun::Answer(answered) => Ok(answered),
+                Begun::Files(reading) => Ok(reading.await),
+                Begun::Awaited(awaited) => match home_answer(&arrival, awaited, &mut visit.told).await {
+                    Ok(response) => Ok(Ok(response)),
+                    Err(Stop::Fault(fault)) => Ok(Err(fault)),
+                    Err(Stop::Recalled(held)) => Err(held),
+                },
+            };
+            match over {
+                Ok(answered) => break (visit, answered),
+                // It waited while a reload changed what would become of it.
+                Err(held) => {
+                    drop(visit);
+                    source = Source::Held(held);
+                    arrival.renew();
+                }
+            }
         };
         let mut response =
             answered.unwrap_or_else(|fault| refuse(&arrival, &parts.headers, &mut visit, fault));
@@ -66,6 +84,7 @@ pub(super) fn answer(
             arrival.in_flight.progress.close_after();
         }
         dress(&arrival, &parts, &visit, &mut response);
+        let mut line = line.flatten();
         if let Some(line) = &mut line {
             line.answered(response.status(), visit.told);
         }
@@ -86,9 +105,9 @@ enum Begun<'a> {
 
 /// Takes a request to where it has to wait. A body that nobody wants is dropped: what has not come of it is
 /// left over from then on.
-fn begin<'a>(arrival: &'a Arrival, parts: &'a Parts, body: RequestBody, visit: &mut Visit<'a>) -> Begun<'a> {
+fn begin<'a>(arrival: &'a Arrival, parts: &'a Parts, source: Source, visit: &mut Visit<'a>) -> Begun<'a> {
     match life(arrival, parts, visit) {
-        Ok(Outcome::Forward(forwarding)) => match forward::begin(forwarding, body, &mut visit.told) {
+        Ok(Outcome::Forward(forwarding)) => match forward::begin(forwarding, source, &mut visit.told) {
             Ok(forward::Begun::Awaited(awaited)) => Begun::Awaited(awaited),
             Ok(forward::Begun::Answer(response)) => Begun::Answer(Ok(response)),
             Err(fault) => Begun::Answer(Err(fault)),
@@ -221,13 +240,13 @@ async fn home_answer(
     arrival: &Arrival,
     mut awaited: Awaited<'_>,
     told: &mut Told,
-) -> Result<Response<Body>, Fault> {
+) -> Result<Response<Body>, Stop> {
     let mut deadline = arrival.worker().deadline();
     let (response, tunnel) = poll_fn(|cx| {
         if let Poll::Ready(done) = awaited.poll(cx, told) {
             return Poll::Ready(done);
         }
-        deadline.poll_passed(cx).map(|()| Err(Fault::Draining))
+        deadline.poll_passed(cx).map(|()| Err(Stop::Fault(Fault::Draining)))
     })
     .await?;
     arrival.switch.leave(tunnel);
@@ -243,7 +262,7 @@ fn refuse(arrival: &Arrival, asking: &HeaderMap, visit: &mut Visit<'_>, fault: F
         Some(Action::Forward(forward)) => forward.unavailable_status,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let mut response = reply::fault(visit.asked, asking, fault, unavailable);
+    let mut response = reply::fault(visit.asked, asking, fault, unavailable, visit.told.retry_after);
     if let (Fault::MethodRefused, Some(Action::Files(_))) = (fault, action) {
         response.headers_mut().insert(header::ALLOW, files::ALLOW);
     }

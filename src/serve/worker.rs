@@ -32,7 +32,7 @@ pub struct Worker {
     challenges: Challenges,
     access: access::Log,
     connections: RefCell<Slab<Rc<Progress>>>,
-    // Requests that wait for home, to be woken when they must be answered at a deadline.
+    // Requests that wait for home, to be woken when they must be answered at a deadline or look around.
     waiting: RefCell<Slab<Waker>>,
     aborting: Cell<bool>,
     stopping: Cell<bool>,
@@ -141,6 +141,11 @@ impl Worker {
     /// Their answers still go out; whoever called closes what is left a moment later with `cut`.
     pub fn abort(&self) {
         self.aborting.set(true);
+        self.wake_waiting();
+    }
+
+    /// Has every request that waits for home look around.
+    fn wake_waiting(&self) {
         let waiting: Vec<Waker> = self.waiting.borrow().iter().map(|(_, waker)| waker.clone()).collect();
         waiting.into_iter().for_each(Waker::wake);
     }
@@ -165,6 +170,10 @@ impl Worker {
                 connection.command(order);
             }
             connection.tire(now);
+        }
+        if self.pools.notice_cuts() {
+            // What they wait for may be lost on the way.
+            self.wake_waiting();
         }
         self.pools.sweep(now);
         self.files.sweep(now);

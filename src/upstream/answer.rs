@@ -221,7 +221,7 @@ mod tests {
 
     use super::super::error::{Cause, Progress};
     use super::super::fake::{self, Fake, error, get, read, text};
-    use super::super::pool::{Call, Pools};
+    use super::super::pool::{Call, Load, Pools};
     use super::super::upload::Framing;
     use super::*;
 
@@ -333,7 +333,8 @@ mod tests {
         .await;
         let (feed, body) = fake::fed();
         feed.send(Ok(Frame::data("a".into()))).unwrap();
-        let call = Call { framing: Framing::Length(3), ..fake::stream(&Method::POST, body) };
+        let load = Load::Fresh(Framing::Length(3), body);
+        let call = Call { load, ..fake::stream(&Method::POST, fake::fed().1) };
         let call = Call { head: b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n".to_vec(), ..call };
         let sent = Pools::new().send(&backend.group(), call).await.0;
         feed.send(Ok(Frame::data("go".into()))).unwrap();

@@ -48,6 +48,20 @@ struct Evidence {
     answered: AtomicU64,
     failed: AtomicBool,
     news: Notify,
+    way: Notify,
+    /// Milliseconds that the last connection took to stand; 0: none was opened yet.
+    connected_in: AtomicU32,
+    cuts: Cuts,
+}
+
+/// Outages of the way to a backend: nothing of it came here, and what was on its way may be lost.
+#[derive(Debug, Default)]
+struct Cuts {
+    /// How many are over.
+    count: AtomicU64,
+    /// Milliseconds after `born` of the last one's begin and end.
+    began: AtomicU64,
+    ended: AtomicU64,
 }
 
 impl Backend {
@@ -72,6 +86,9 @@ impl Backend {
                 answered: AtomicU64::new(0),
                 failed: AtomicBool::new(false),
                 news: Notify::new(),
+                way: Notify::new(),
+                connected_in: AtomicU32::new(0),
+                cuts: Cuts::default(),
             },
         }
     }
@@ -150,6 +167,60 @@ impl Backend {
         if self.health() != Health::Down && !self.evidence.failed.swap(true, Ordering::Relaxed) {
             self.evidence.news.notify_one();
         }
+    }
+
+    /// A connection to it stands while it is Down: a reason to probe at once.
+    pub fn saw_way(&self) {
+        self.evidence.way.notify_one();
+    }
+
+    /// Waits until a connection to it stood while it was Down.
+    pub async fn way(&self) {
+        self.evidence.way.notified().await;
+    }
+
+    /// A connection to it stood after `time`.
+    pub fn connected(&self, time: Duration) {
+        let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1);
+        if self.evidence.connected_in.load(Ordering::Relaxed) != millis {
+            self.evidence.connected_in.store(millis, Ordering::Relaxed);
+        }
+    }
+
+    /// How long a connection to it may take until others that wait should know: several times as long as the
+    /// last one took, a second at least, `most` at most.
+    pub fn patience(&self, most: Duration) -> Duration {
+        match self.evidence.connected_in.load(Ordering::Relaxed) {
+            0 => most,
+            millis => (Duration::from_millis(millis.into()) * 4).max(Duration::from_secs(1)).min(most),
+        }
+    }
+
+    /// The way to it was cut between the two times, and is open again; the prober's alone.
+    pub fn was_cut(&self, began: Instant, ended: Instant) {
+        let cuts = &self.evidence.cuts;
+        cuts.began.store(self.millis(began), Ordering::Relaxed);
+        cuts.ended.store(self.millis(ended), Ordering::Relaxed);
+        cuts.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often the way to it was cut and opened again.
+    pub fn cuts(&self) -> u64 {
+        self.evidence.cuts.count.load(Ordering::Acquire)
+    }
+
+    /// Whether the way to it was cut after a connection was `opened`, and opened again after the last byte
+    /// went out on it at `sent`: what went out, or its answer, may be lost without a trace.
+    pub fn cut_off(&self, opened: Instant, sent: Instant) -> bool {
+        let cuts = &self.evidence.cuts;
+        self.cuts() > 0
+            && self.millis(opened) < cuts.began.load(Ordering::Relaxed)
+            && self.millis(sent) < cuts.ended.load(Ordering::Relaxed)
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        let passed = at.saturating_duration_since(self.evidence.born).as_millis();
+        u64::try_from(passed).unwrap_or(u64::MAX)
     }
 
     /// Waits until there is evidence.

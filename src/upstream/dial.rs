@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use crate::config::model::BackendAddress;
 
 use super::backend::{Backend, Tls};
+use super::health::ProbeFailure;
 use super::stream::{Plain, Stream};
 
 /// A connection that could not be opened. No byte of a request was sent.
@@ -38,6 +39,20 @@ pub enum DialError {
     /// The system refused: no descriptor is left, no permission, and the like.
     #[error("no connection to the backend could be opened")]
     System(#[source] io::Error),
+}
+
+impl DialError {
+    /// What it says of the backend; `None`: nothing, the fault is here.
+    pub fn evidence(&self) -> Option<ProbeFailure> {
+        match self {
+            Self::Unresolved => Some(ProbeFailure::Unresolved),
+            Self::Refused(_) => Some(ProbeFailure::Refused),
+            Self::NoRoute(_) => Some(ProbeFailure::NoRoute),
+            Self::Timeout => Some(ProbeFailure::ConnectTimeout),
+            Self::Tls(_) => Some(ProbeFailure::Tls),
+            Self::System(_) => None,
+        }
+    }
 }
 
 /// Silence after which the kernel asks whether the other end still lives.

@@ -9,6 +9,7 @@ use std::io;
 use super::codec::chunked::ChunkError;
 use super::codec::head::HeadError;
 use super::dial::DialError;
+use super::parking::Full;
 
 /// How far a request got, exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +52,9 @@ pub enum Cause<E> {
     /// Every backend had as many connections as it may have for the whole connect budget.
     #[error("every backend has as many connections as it may have")]
     Busy,
+    /// It might have waited for the upstream to come back, but there was no place left.
+    #[error("too many requests wait for the upstream already: {}", full(*.0))]
+    Full(Full),
     /// No connection stood within the connect budget; the last failure.
     #[error(transparent)]
     Dial(DialError),
@@ -60,6 +64,9 @@ pub enum Cause<E> {
     /// The connection failed before the answer's head was complete.
     #[error("the connection to the backend failed")]
     Io(#[source] io::Error),
+    /// The way was cut after it was sent, and is open again: what was sent, or its answer, is lost.
+    #[error("the way to the backend was cut while the answer was awaited")]
+    CutOff,
     /// The answer's head did not come in time.
     #[error("the backend did not answer in time")]
     HeadTimeout,
@@ -72,6 +79,15 @@ pub enum Cause<E> {
     /// The request's body was shorter or longer than its framing says.
     #[error("the request's body has another length than its head says")]
     RequestLength,
+}
+
+fn full(full: Full) -> &'static str {
+    match full {
+        Full::Places => "upstreams.*.park.most",
+        Full::Client => "upstreams.*.park.most_per_client",
+        Full::Strangers => "half of upstreams.*.park.most, which is federation's share",
+        Full::Memory => "upstreams.*.park.memory",
+    }
 }
 
 /// Why an answer's body ended early. The client must see it truncated.

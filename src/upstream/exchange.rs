@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::backend::Counted;
+use super::backend::{Backend, Counted};
 use super::codec::framing::Asked;
 use super::codec::head::Head;
 use super::download::{Download, ReadError};
@@ -25,14 +25,15 @@ pub struct Conn {
     /// Its bytes.
     pub stream: Stream,
     alarm: Alarm,
+    opened: Instant,
     /// Its place among the backend's connections.
     _place: Counted,
 }
 
 impl Conn {
     /// A connection that has just been opened.
-    pub fn new(stream: Stream, place: Counted) -> Self {
-        Self { stream, alarm: Alarm::default(), _place: place }
+    pub fn new(stream: Stream, place: Counted, now: Instant) -> Self {
+        Self { stream, alarm: Alarm::default(), opened: now, _place: place }
     }
 }
 
@@ -117,6 +118,11 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
             ReadError::Io(error) => BodyError::Io(error),
             ReadError::Chunk(error) => BodyError::Malformed(error),
         }))
+    }
+
+    /// Whether the way to `backend` was cut after the request was sent and no byte of an answer came.
+    pub fn is_cut_off(&self, backend: &Backend) -> bool {
+        backend.cut_off(self.conn.opened, self.moved.0) && !self.download.has_begun()
     }
 
     /// How far the request got on this connection.

@@ -20,7 +20,8 @@ use crate::config::model::{self, BackendAddress};
 
 use super::answer::AnswerBody;
 use super::group::{self, Group};
-use super::pool::{Call, Pools, Sent};
+use super::journey::Unsent;
+use super::pool::{Call, Load, Pools, Sent};
 use super::upload::Framing;
 
 /// A backend on loopback.
@@ -39,7 +40,16 @@ impl Fake {
         F: Fn(usize, Peer<TcpStream>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(([127, 0, 0, 1], 0).into(), script).await
+    }
+
+    /// The same at an address.
+    pub(crate) async fn at<F, Fut>(addr: SocketAddr, script: F) -> Self
+    where
+        F: Fn(usize, Peer<TcpStream>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let seen = Seen::default();
         let log = Arc::clone(&seen);
@@ -195,11 +205,11 @@ pub(crate) fn get(method: &Method) -> Call<'_, Full<Bytes>> {
     Call {
         method,
         head: format!("{method} /path HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes(),
-        framing: Framing::None,
-        body: Full::default(),
+        load: Load::Fresh(Framing::None, Full::default()),
         replay: true,
         head_timeout: Duration::from_secs(60),
         wants_upgrade: false,
+        stay: None,
     }
 }
 
@@ -208,8 +218,7 @@ pub(crate) fn put<'a>(method: &'a Method, body: &'static str, replay: bool) -> C
     let length = body.len();
     Call {
         head: format!("{method} /path HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n").into_bytes(),
-        framing: Framing::Length(length as u64),
-        body: Full::new(Bytes::from_static(body.as_bytes())),
+        load: Load::Fresh(Framing::Length(length as u64), Full::new(Bytes::from_static(body.as_bytes()))),
         replay,
         ..get(method)
     }
@@ -221,11 +230,11 @@ pub(crate) fn stream<B>(method: &Method, body: B) -> Call<'_, B> {
         method,
         head: format!("{method} /path HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
             .into_bytes(),
-        framing: Framing::Chunked,
-        body,
+        load: Load::Fresh(Framing::Chunked, body),
         replay: false,
         head_timeout: Duration::from_secs(60),
         wants_upgrade: false,
+        stay: None,
     }
 }
 
@@ -287,6 +296,7 @@ pub(crate) async fn fetch(pools: &Pools, group: &Arc<Group>) -> (u16, String) {
 pub(crate) fn error<B: Body<Data = Bytes>>(sent: Sent<B>) -> super::error::SendError<B::Error> {
     match sent {
         Ok(answer) => panic!("answered with {}", answer.status()),
-        Err(error) => error,
+        Err(Unsent::Failed(error)) => error,
+        Err(Unsent::Recalled(held)) => panic!("recalled: {held:?}"),
     }
 }

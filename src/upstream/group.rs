@@ -133,7 +133,8 @@ fn build_one(
         let kept = kept.filter(|kept| !backends.iter().any(|taken| Arc::ptr_eq(taken, kept)));
         backends.push(kept.map_or_else(|| Arc::new(Backend::new(&backend.address, tls)), Arc::clone));
     }
-    let lot = before.map_or_else(Arc::default, |before| Arc::clone(&before.lot));
+    let lot = before.map_or_else(|| Arc::new(Lot::new(&def.park)), |before| Arc::clone(&before.lot));
+    lot.rebound(&def.park);
     Ok(Arc::new(Group { id: backend::next_id(), def: def.clone(), backends, trust, lot }))
 }
 
@@ -190,6 +191,11 @@ impl Group {
     /// Tells it from every other group of this process.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whether requests can't go home now: it is away, or all its backends are Down.
+    pub fn is_away(&self) -> bool {
+        self.is_down() || self.lot.is_away()
     }
 
     /// Whether all its backends are Down.

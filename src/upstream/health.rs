@@ -77,6 +77,20 @@ impl ProbeFailure {
             Self::System(_) => "system",
         }
     }
+
+    /// Whether it is of the way there: no connection stood. Else one stood, and the backend is unwell.
+    pub fn is_of_the_way(self) -> bool {
+        match self {
+            Self::Unresolved | Self::Refused | Self::NoRoute | Self::ConnectTimeout => true,
+            Self::Tls | Self::System(_) => true,
+            Self::AnswerTimeout | Self::Closed | Self::Garbage | Self::Status(_) => false,
+        }
+    }
+
+    /// Whether nothing came back at all: what was on its way then may be lost without a trace.
+    pub fn is_silence(self) -> bool {
+        matches!(self, Self::NoRoute | Self::ConnectTimeout)
+    }
 }
 
 /// What was observed of a backend.
@@ -154,6 +168,36 @@ impl Monitor {
     }
 }
 
+/// Tells a way that was cut from a backend that was unwell, out of failed probes in a row.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Streak {
+    began: Option<Instant>,
+    silent: bool,
+}
+
+impl Streak {
+    /// A probe failed that began at `begun`. `answered`: meanwhile a request was answered, so that there is a
+    /// way and it was the probe's misfortune alone.
+    pub fn failed(&mut self, cause: ProbeFailure, begun: Instant, answered: bool) {
+        if answered {
+            *self = Self::default();
+        }
+        self.began.get_or_insert(begun);
+        self.silent |= cause.is_silence() && !answered;
+    }
+
+    /// When the first probe of the row began.
+    pub fn began(&self) -> Option<Instant> {
+        self.began
+    }
+
+    /// The row is over. Begin and end of a cut, if the backend was Down and nothing at all came back from it.
+    pub fn answered(&mut self, health: Health, now: Instant) -> Option<(Instant, Instant)> {
+        let Self { began, silent } = std::mem::take(self);
+        Some((began.filter(|_| silent && health == Health::Down)?, now))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -204,6 +248,26 @@ mod tests {
         let down = monitor.observe(BAD, later).unwrap();
         assert_eq!((down.from, down.to, down.since), (Health::Up, Health::Down, Some(start)));
         assert_eq!(down.cause, Some(ProbeFailure::Refused));
+    }
+
+    #[test]
+    fn silence_until_a_backend_was_down_is_a_cut() {
+        let start = crate::clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut streak = Streak::default();
+        streak.failed(ProbeFailure::AnswerTimeout, at(0), false);
+        streak.failed(ProbeFailure::ConnectTimeout, at(3), false);
+        assert_eq!(streak.answered(Health::Down, at(9)), Some((at(0), at(9))));
+        assert_eq!(streak.began(), None);
+        // One probe was lost, or the backend was there and unwell, or requests were answered all the time.
+        streak.failed(ProbeFailure::ConnectTimeout, at(10), false);
+        assert_eq!(streak.answered(Health::Up, at(13)), None);
+        streak.failed(ProbeFailure::Refused, at(20), false);
+        streak.failed(ProbeFailure::AnswerTimeout, at(21), false);
+        assert_eq!(streak.answered(Health::Down, at(22)), None);
+        streak.failed(ProbeFailure::ConnectTimeout, at(30), true);
+        streak.failed(ProbeFailure::ConnectTimeout, at(33), true);
+        assert_eq!(streak.answered(Health::Down, at(36)), None);
     }
 
     proptest! {

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::backend::{Backend, Counted};
 use super::dial::{self, DialError};
 use super::exchange::Conn;
+use super::health::ProbeFailure;
 
 /// A connection that has been idle longer is not used for a request that may go only once.
 ///
@@ -36,7 +37,9 @@ pub struct Lane {
     most: Cell<Option<u32>>,
     closed: Cell<bool>,
     let_be_until: Cell<Option<Instant>>,
+    evidence: Cell<Option<ProbeFailure>>,
     distrust_until: Cell<Option<Instant>>,
+    cuts: Cell<u64>,
     waiting: Cell<usize>,
     freed: Notify,
 }
@@ -60,13 +63,16 @@ struct Idle {
 impl Lane {
     /// An empty lane.
     pub fn new(backend: Arc<Backend>) -> Self {
+        let cuts = Cell::new(backend.cuts());
         Self {
             backend,
+            cuts,
             idle: RefCell::new(Vec::new()),
             idle_timeout: Cell::new(Duration::ZERO),
             most: Cell::new(None),
             closed: Cell::new(false),
             let_be_until: Cell::new(None),
+            evidence: Cell::new(None),
             distrust_until: Cell::new(None),
             waiting: Cell::new(0),
             freed: Notify::new(),
@@ -89,6 +95,7 @@ impl Lane {
     ///
     /// A connection on which anything was seen (an end, bytes nobody asked for) is closed.
     pub fn take(&self, once: bool, now: Instant) -> Option<Conn> {
+        self.notice_cut();
         let mut idle = self.idle.borrow_mut();
         loop {
             let age = now.saturating_duration_since(idle.last()?.since);
@@ -105,6 +112,17 @@ impl Lane {
                 return Some(youngest.conn);
             }
         }
+    }
+
+    /// Whether the way to the backend was cut since the last look. What idles is let go then: whether the other
+    /// end still knows of it nobody can tell.
+    pub fn notice_cut(&self) -> bool {
+        let cuts = self.backend.cuts();
+        let cut = self.cuts.replace(cuts) != cuts;
+        if cut {
+            self.idle.borrow_mut().clear();
+        }
+        cut
     }
 
     /// Keeps a connection whose exchange ended cleanly.
@@ -124,12 +142,18 @@ impl Lane {
     /// Opens a new connection that stands by `deadline`.
     pub async fn open(&self, deadline: Instant) -> Result<Conn, NoConnection> {
         let place = self.place().ok_or(NoConnection::Busy)?;
+        let begun = crate::clock::now();
         match dial::open(&self.backend, deadline).await {
-            Ok(stream) => Ok(Conn::new(stream, place)),
+            Ok(stream) => {
+                let now = crate::clock::now();
+                self.backend.connected(now.saturating_duration_since(begun));
+                Ok(Conn::new(stream, place, now))
+            }
             Err(error) => {
                 self.let_be_until.set(Some(crate::clock::now() + LET_BE));
+                self.evidence.set(error.evidence());
                 // A lack of descriptors here says nothing of the backend.
-                if !matches!(error, DialError::System(_)) {
+                if error.evidence().is_some() {
                     self.backend.saw_failure();
                 }
                 Err(NoConnection::Dial(error))
@@ -160,6 +184,11 @@ impl Lane {
     /// Whether a connection could not be opened just now.
     pub fn is_let_be(&self, now: Instant) -> bool {
         is_before(now, &self.let_be_until)
+    }
+
+    /// Why no connection stood the last time that none did.
+    pub fn evidence(&self) -> Option<ProbeFailure> {
+        self.evidence.get()
     }
 
     /// The backend closed a kept connection on a request.

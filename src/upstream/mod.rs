@@ -5,14 +5,17 @@
 //!
 //! ```text
 //! prober.rs    on the control thread: asks backends (probe.rs), resolves names (resolve.rs), publishes both
+//! keeper.rs    on the control thread: lets go on who waits in a lot, knocks at backends meanwhile
 //! pool.rs      on each serving thread: `Pools::send`, the connections kept for reuse
+//! journey.rs   what a request takes along from attempt to attempt, and through its waits
 //! answer.rs    `AnswerBody`: the rest of an exchange, as a body
 //! lane.rs      the connections kept to one backend
 //! exchange.rs  one request and its answer on one connection, both driven by one task
 //! upload.rs    the half that writes; download.rs: the half that reads
 //! dial.rs      opens connections: TCP, unix sockets, TLS
 //! group.rs     the shared part: one `Group` per configured upstream; backend.rs: its backends
-//! retry.rs (P) select.rs (P) health.rs (P) codec/ (P)
+//! lot.rs       the shared part of waiting: who is woken, what is counted
+//! retry.rs (P) select.rs (P) health.rs (P) parking.rs (P) outage.rs (P) codec/ (P)
 //! ```
 //!
 //! It does not know what a request is for: classes, header rules and replies are their callers'.
@@ -28,8 +31,12 @@ pub mod exchange;
 pub(crate) mod fake;
 pub mod group;
 pub mod health;
+pub mod journey;
+pub mod keeper;
 pub mod lane;
 pub mod lot;
+pub mod outage;
+pub mod parking;
 pub mod pool;
 pub mod probe;
 pub mod prober;

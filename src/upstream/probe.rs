@@ -15,7 +15,6 @@ use super::backend::Backend;
 use super::codec::framing::Asked;
 use super::dial::{self, DialError};
 use super::download::{Download, ReadError};
-
 use super::health::ProbeFailure;
 use super::stream::Stream;
 
@@ -24,13 +23,24 @@ use super::stream::Stream;
 /// A probe always has a connection of its own, closed afterwards: it shall find out whether a new one
 /// can be had. It does not count among the backend's connections.
 pub async fn ask(backend: &Backend, def: &Upstream, deadline: Instant) -> Result<Option<u16>, ProbeFailure> {
-    let mut stream = dial::open(backend, deadline).await.map_err(of_dial)?;
+    let mut stream = connect(backend, deadline).await.map_err(of_dial)?;
     let ProbeKind::Http(path) = &def.probe.kind else { return Ok(None) };
     let head = head(path, backend, def);
     let status = timeout_at(deadline.into(), exchange(&mut stream, &head)).await;
     match status.unwrap_or(Err(ProbeFailure::AnswerTimeout))? {
         status @ 500.. => Err(ProbeFailure::Status(status)),
         status => Ok(Some(status)),
+    }
+}
+
+/// A connection. Where somebody else finds that the way is open again, it is begun anew: a SYN that was lost
+/// is sent again after seconds only.
+async fn connect(backend: &Backend, deadline: Instant) -> Result<Stream, DialError> {
+    loop {
+        tokio::select! {
+            opened = dial::open(backend, deadline) => return opened,
+            () = backend.way() => {}
+        }
     }
 }
 
@@ -68,12 +78,9 @@ fn of_io(error: &io::Error) -> ProbeFailure {
 }
 
 fn of_dial(error: DialError) -> ProbeFailure {
-    match error {
-        DialError::Unresolved => ProbeFailure::Unresolved,
-        DialError::Refused(_) => ProbeFailure::Refused,
-        DialError::NoRoute(_) => ProbeFailure::NoRoute,
-        DialError::Timeout => ProbeFailure::ConnectTimeout,
-        DialError::Tls(_) => ProbeFailure::Tls,
-        DialError::System(error) => ProbeFailure::System(error.kind()),
+    match (error.evidence(), error) {
+        (Some(failure), _) => failure,
+        (None, DialError::System(error)) => ProbeFailure::System(error.kind()),
+        (None, _) => ProbeFailure::System(io::ErrorKind::Other),
     }
 }

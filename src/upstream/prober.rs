@@ -13,7 +13,8 @@ use crate::config::model::{Probe, ProbeKind};
 
 use super::backend::Backend;
 use super::group::Group;
-use super::health::{Health, Monitor, Outcome, ProbeFailure, Transition};
+use super::health::{Health, Monitor, Outcome, ProbeFailure, Streak, Transition};
+use super::keeper;
 use super::probe;
 use super::resolve::Resolver;
 
@@ -93,9 +94,10 @@ impl Probers {
     }
 }
 
-/// Watches the backends of `group` until it is dropped.
+/// Watches the backends of `group`, and the lot where requests wait for them, until it is dropped.
 pub async fn run(group: Arc<Group>, tell: impl Fn(Report) + Clone + Send + 'static) {
     let mut tasks = JoinSet::new();
+    tasks.spawn(keeper::keep(Arc::clone(&group)));
     for index in 0..group.backends().len() {
         tasks.spawn(Watch::new(Arc::clone(&group), index, tell.clone()).run());
     }
@@ -108,6 +110,7 @@ struct Watch<F> {
     index: usize,
     tell: F,
     monitor: Monitor,
+    streak: Streak,
     resolver: Option<Resolver>,
     told_no_path: bool,
 }
@@ -118,7 +121,7 @@ impl<F: Fn(Report)> Watch<F> {
         let backend = &group.backends()[index];
         let monitor = Monitor::new(backend.health(), probe.down_after, probe.up_after);
         let resolver = Resolver::of(backend.address());
-        Self { group, index, tell, monitor, resolver, told_no_path: false }
+        Self { group, index, tell, monitor, streak: Streak::default(), resolver, told_no_path: false }
     }
 
     async fn run(mut self) {
@@ -129,7 +132,7 @@ impl<F: Fn(Report)> Watch<F> {
             let outcome = if resolved { self.probe(begun).await } else { Some(unresolved()) };
             failed = matches!(outcome, Some(Outcome::Failed(_)));
             if let Some(outcome) = outcome {
-                self.observe(outcome);
+                self.observe(outcome, begun);
             }
             self.pause(begun).await;
         }
@@ -167,11 +170,32 @@ impl<F: Fn(Report)> Watch<F> {
         }
     }
 
-    fn observe(&mut self, outcome: Outcome) {
-        let change = self.monitor.observe(outcome, crate::clock::now());
+    /// Takes note of what a probe that began at `begun` (or a request) met with.
+    fn observe(&mut self, outcome: Outcome, begun: Instant) {
+        let now = crate::clock::now();
+        match outcome {
+            Outcome::Failed(failure) => {
+                let answered = self.backend().answered_within(now.saturating_duration_since(begun), now);
+                self.streak.failed(failure, begun, answered);
+            }
+            Outcome::Answered => {
+                if let Some((began, ended)) = self.streak.answered(self.monitor.health(), now) {
+                    self.backend().was_cut(began, ended);
+                }
+            }
+        }
+        let change = self.monitor.observe(outcome, now);
         if let Some(change) = change {
             self.backend().publish(change.to);
             self.tell(News::Changed(change));
+        }
+        // After what was published: whoever is released looks at it.
+        match outcome {
+            Outcome::Failed(failure) if self.group.is_down() => {
+                self.group.lot().away(failure, self.streak.began().unwrap_or(begun), now);
+            }
+            Outcome::Answered if self.monitor.health() == Health::Up => self.group.lot().returns(now),
+            Outcome::Failed(_) | Outcome::Answered => {}
         }
     }
 
@@ -182,15 +206,17 @@ impl<F: Fn(Report)> Watch<F> {
         let backend = Arc::clone(self.backend());
         let due = begun + jittered(self.gap(), crate::clock::random());
         loop {
+            let mut asked = false;
             tokio::select! {
                 () = tokio::time::sleep_until(due.into()) => return,
+                () = backend.way() => asked = true,
                 () = backend.news() => {}
             }
-            if backend.take_failure() {
+            if backend.take_failure() || asked {
                 return tokio::time::sleep_until((begun + LEAST_GAP).min(due).into()).await;
             }
             if self.monitor.health() != Health::Up && backend.answered_within(FRESH, crate::clock::now()) {
-                self.observe(Outcome::Answered);
+                self.observe(Outcome::Answered, begun);
             }
         }
     }

@@ -47,6 +47,11 @@ impl Kept {
         self.whole
     }
 
+    /// How many bytes are kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Gives the next piece back to be sent again.
     pub fn pop(&mut self) -> Option<Bytes> {
         let piece = self.pieces.pop_front()?;

@@ -1,7 +1,7 @@
 //! What a request does next: which attempt, a wait, or nothing more.
 //!
-//! The rules of matrix.md: what was not sent may always be tried again while the connect budget lasts;
-//! what was sent and not answered goes again once, if its class allows, on a newly opened connection
+//! The rules of matrix.md: what was not sent may always be tried again, after a wait in the lot or, where
+//! nothing is parked, while the connect budget lasts; what was sent and not answered goes again once, if its class allows, on a newly opened connection
 //! and after a moment, never after a head timeout. The choice among backends is `select`'s.
 
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub enum Failed {
         /// Whether the connection was a kept one.
         pooled: bool,
     },
-    /// The backend has as many connections as it may have.
+    /// The backend has as many connections as it may have, or this side has no room for one more.
     Busy,
     /// Bytes of the request were sent, no byte of an answer came. `again`: the request's class allows
     /// to send it again, all of it is still at hand, and it was not a timeout.
@@ -45,6 +45,8 @@ pub enum Step {
     Connect(usize),
     /// Look at the backends again then.
     WaitUntil(Instant),
+    /// Wait in the lot until the upstream is back.
+    Park,
     /// Report the last failure.
     GiveUp,
 }
@@ -52,27 +54,38 @@ pub enum Step {
 /// The history of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Course {
+    parks: bool,
     budget: Duration,
     deadline: Instant,
     rests_until: Instant,
     tried: Members,
+    busy: bool,
     fresh: bool,
     replayed: bool,
     ended: bool,
 }
 
 impl Course {
-    /// A request that came at `now` and may wait `budget` for a connection.
-    pub fn new(now: Instant, budget: Duration) -> Self {
+    /// A request that came at `now` and may wait `budget` for a connection. `parks`: where there is none it
+    /// waits in the lot instead.
+    pub fn new(now: Instant, budget: Duration, parks: bool) -> Self {
         Self {
+            parks,
             budget,
             deadline: now + budget,
             rests_until: now,
             tried: Members::default(),
+            busy: false,
             fresh: false,
             replayed: false,
             ended: false,
         }
+    }
+
+    /// Its wait in the lot is over: every backend may be tried again.
+    pub fn released(&mut self, now: Instant) {
+        self.deadline = now + self.budget;
+        self.tried = Members::default();
     }
 
     /// Until when a connection must stand.
@@ -99,7 +112,11 @@ impl Course {
     pub fn failed(&mut self, backend: usize, how: Failed, now: Instant) {
         match how {
             Failed::NotSent { pooled: true } => self.fresh = true,
-            Failed::NotSent { pooled: false } | Failed::Busy => self.tried.insert(backend),
+            Failed::NotSent { pooled: false } => self.tried.insert(backend),
+            Failed::Busy => {
+                self.busy = true;
+                self.tried.insert(backend);
+            }
             Failed::SentNoAnswer { again: true } if !self.replayed => {
                 // The wait for the answer that never came was not a wait for a connection: the budget
                 // begins anew, so that a backend which restarts costs its long polls nothing.
@@ -115,7 +132,7 @@ impl Course {
     /// The next step. `choice`: a usable backend that is not in `tried`, and whether it has a kept
     /// connection for this request.
     pub fn next(&mut self, choice: Option<(usize, bool)>, now: Instant) -> Step {
-        if self.ended || now >= self.deadline {
+        if self.ended || (now >= self.deadline && !self.parks) {
             return Step::GiveUp;
         }
         if now < self.rests_until {
@@ -124,7 +141,10 @@ impl Course {
         match choice {
             Some((backend, true)) if !self.fresh => Step::TryPooled(backend),
             Some((backend, _)) => Step::Connect(backend),
+            None if self.parks && !self.busy => Step::Park,
+            None if now >= self.deadline => Step::GiveUp,
             None => {
+                self.busy = false;
                 self.tried = Members::default();
                 Step::WaitUntil(self.deadline.min(now + PAUSE))
             }
@@ -142,7 +162,7 @@ mod tests {
 
     fn begin() -> (Course, Instant) {
         let now = crate::clock::now();
-        (Course::new(now, BUDGET), now)
+        (Course::new(now, BUDGET, false), now)
     }
 
     #[test]
@@ -165,12 +185,27 @@ mod tests {
                 Step::Connect(0) => course.failed(0, Failed::NotSent { pooled: false }, now),
                 Step::WaitUntil(at) => now = at,
                 Step::GiveUp => break,
-                step => panic!("{step:?}"),
+                step @ (Step::TryPooled(_) | Step::Connect(_) | Step::Park) => panic!("{step:?}"),
             }
             tries += 1;
         }
         assert_eq!(now, start + BUDGET);
         assert_eq!(tries, 100);
+    }
+
+    #[test]
+    fn where_requests_park_they_wait_in_the_lot_for_a_connection_and_here_for_a_place() {
+        let now = crate::clock::now();
+        let mut course = Course::new(now, BUDGET, true);
+        course.failed(0, Failed::NotSent { pooled: false }, now);
+        assert_eq!(course.next(None, now), Step::Park);
+        let later = now + BUDGET * 3;
+        course.released(later);
+        assert_eq!(course.next(Some((0, false)), later), Step::Connect(0));
+        course.failed(0, Failed::Busy, later);
+        assert_eq!(course.next(None, later), Step::WaitUntil(later + PAUSE));
+        course.failed(0, Failed::Busy, later + BUDGET);
+        assert_eq!(course.next(None, later + BUDGET), Step::GiveUp);
     }
 
     #[test]
@@ -206,13 +241,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_history_sends_twice_more_or_runs_past_the_budget(history in proptest::collection::vec(0_u8..6, 1..80)) {
-            let (mut course, start) = begin();
+        fn no_history_sends_twice_more_or_runs_past_the_budget(
+            history in proptest::collection::vec(0_u8..6, 1..80), parks in any::<bool>(),
+        ) {
+            let start = crate::clock::now();
+            let mut course = Course::new(start, BUDGET, parks);
+            let mut parked = 0;
             let mut now = start;
             let mut sent = 0;
             for event in history {
                 match course.next((event != 5).then_some((0, event % 2 == 0)), now) {
                     Step::GiveUp => break,
+                    Step::Park => {
+                        prop_assert!(parks);
+                        parked += 1;
+                        course.released(now);
+                    }
                     Step::WaitUntil(at) => {
                         prop_assert!(at > now && at <= course.deadline());
                         now = at;
@@ -231,7 +275,7 @@ mod tests {
                 }
             }
             prop_assert!(sent <= 2);
-            prop_assert!(now <= start + BUDGET * 3);
+            prop_assert!(now <= start + BUDGET * (3 + parked));
         }
     }
 }

@@ -146,6 +146,21 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         self.frame_anew();
     }
 
+    /// Goes with another head from now on; nothing of it may be on its way.
+    pub fn rehead(&mut self, head: Vec<u8>) {
+        self.head = head;
+    }
+
+    /// How its body is framed.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Bytes of it that are in memory.
+    pub fn held(&self) -> u64 {
+        (self.head.capacity() + self.kept.bytes() + self.again.iter().map(Bytes::len).sum::<usize>()) as u64
+    }
+
     /// Lets go of what is kept for a second time.
     pub fn release(&mut self) {
         self.kept.release();
