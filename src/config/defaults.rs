@@ -5,6 +5,7 @@ use crate::config::file::File;
 use crate::config::file::acme::{Acme, Fallback};
 use crate::config::file::admin::{Admin, Socket};
 use crate::config::file::matrix::Homeserver;
+use crate::config::file::park::Park;
 use crate::config::file::upstream::{Backend, BackendTls, Probe, Upstream};
 use crate::config::preset;
 use crate::config::scalar::name::Name;
@@ -67,6 +68,14 @@ fn upstream(upstream: &mut Upstream) {
     let place = upstream.idle_timeout.map_or(Place::ROOT, |time| time.place);
     upstream.idle_timeout = Some(At::made(upstream.idle_timeout(), place));
     upstream.tls.get_or_insert(BackendTls::Flag(false));
+    upstream.park = Some(park(upstream));
+}
+
+fn park(upstream: &Upstream) -> Park {
+    let Some(mut park) = upstream.park() else { return Park::Flag(false) };
+    let place = park.most_per_client.map_or(Place::ROOT, |most| most.place);
+    park.most_per_client = Some(At::made(park.most_per_client(), place));
+    Park::Detailed(park)
 }
 
 fn probe(probe: &mut Probe) {

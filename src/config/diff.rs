@@ -31,8 +31,8 @@ pub struct Diff {
     pub sites: Changes<Arc<str>>,
     /// Certificates by the chain's file; a changed one is for other hosts or has another key.
     pub certificates: Changes<String>,
-    /// Names of the plain sections that changed, as they are written. Of `acme` each key is told, unless the
-    /// whole section came or went.
+    /// Names of the plain sections that changed, as they are written. Of `admin` each key is told, and of `acme`
+    /// unless the whole section came or went.
     pub settings: Vec<&'static str>,
 }
 
@@ -61,7 +61,8 @@ fn settings(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("matrix", old.homeservers != new.homeservers),
         ("tls", tls),
-        ("admin", old.admin != new.admin),
+        ("admin.socket", old.admin.socket != new.admin.socket),
+        ("admin.metrics", old.admin.metrics != new.admin.metrics),
         ("limits", old.limits != new.limits),
         ("trusted_proxies", old.trusted_proxies != new.trusted_proxies),
         ("drain", old.drain != new.drain),
@@ -181,6 +182,13 @@ threads: 2
             ("rtc.example.com", "x.example.com", "sites: added x.example.com; removed rtc.example.com"),
             ("cert: /a.crt", "cert: /b.crt", "certificates: added /b.crt; removed /a.crt"),
             ("key: /a.key", "key: /b.key", "certificates: changed /a.crt"),
+            ("upstreams: {", "upstreams: { home: { park: { sync: 30s } },", "upstreams: changed home"),
+            ("10.77.0.2:8080 ]", "10.77.0.2:8080 ], park: false", "upstreams: changed jwt"),
+            (
+                "10.77.0.2:8080 ]",
+                "10.77.0.2:8080 ], park: { most: 1024 }",
+                "nothing changed in the configuration",
+            ),
             (
                 "threads: 2",
                 "threads: 2\nlimits: { body: 20MiB }\nlog: { level: debug }",
@@ -189,8 +197,9 @@ threads: 2
             (
                 "threads: 2",
                 "threads: 2\nacme: { contact: a@example.com }\nadmin: { socket: /run/x.sock }",
-                "changed: admin, acme",
+                "changed: admin.socket, acme",
             ),
+            ("threads: 2", "threads: 2\nadmin: { metrics: 127.0.0.1:9178 }", "changed: admin.metrics"),
             (
                 "threads: 2",
                 "threads: 2\nlisteners: { federation: { bind: [ 0.0.0.0:8449 ] }, x: { bind: [ 127.0.0.1:1 ] } }",

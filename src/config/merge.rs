@@ -30,6 +30,7 @@ pub(crate) fn upstreams(made: Named<Upstream>, written: Named<Upstream>) -> Name
         response_timeout: written.response_timeout.or(made.response_timeout),
         tls: written.tls.or(made.tls),
         host: written.host.or(made.host),
+        park: written.park.or(made.park),
     })
 }
 

@@ -225,7 +225,10 @@ pub(crate) fn delegation(homeserver: &Homeserver) -> Delegation {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use crate::config::load;
+    use crate::config::model::park::{Budgets, Park};
     use crate::config::model::route::Action;
     use crate::config::model::{Config, Site};
 
@@ -330,6 +333,33 @@ mod tests {
         let home = &config.upstreams[0];
         assert_eq!(home.backends[0].address.to_string(), "10.77.0.2:8008");
         assert_eq!((home.probe.every.as_secs(), home.probe.timeout.as_secs()), (7, 3));
+    }
+
+    #[test]
+    fn what_is_not_said_of_waiting_is_as_usual() {
+        let park = |written: &str| {
+            let text = format!("{TWO_FACTS}upstreams: {{ home: {{ park: {written} }} }}");
+            config(&text).upstreams[0].park.clone()
+        };
+        let usual = config(TWO_FACTS).upstreams[0].park.clone();
+        assert_eq!(usual, Park::default());
+        assert_eq!(park("true"), usual);
+        assert_eq!(park("{}"), usual);
+        assert_eq!(park("false"), Park { most: 0, ..usual.clone() });
+        let budgets = Budgets { media: Duration::ZERO, ..usual.budgets.clone() };
+        assert_eq!(park("{ media: 0s }"), Park { budgets, ..usual.clone() });
+        assert_eq!(park("{ most: 20 }"), Park { most: 20, most_per_client: 20, ..usual });
+    }
+
+    #[test]
+    fn a_route_says_whether_its_requests_wait() {
+        for (written, waits) in [("", None), (", park: true", Some(true)), (", park: false", Some(false))] {
+            let route = format!("{{ path: /, forward: home{written} }}");
+            let config =
+                config(&format!("{TWO_FACTS}sites: [ {{ hosts: [ x.example ], routes: [ {route} ] }} ]"));
+            let action = &site(&config, "x.example").routes[0].action;
+            assert!(matches!(action, Action::Forward(forward) if forward.park == waits), "{action:?}");
+        }
     }
 
     #[test]

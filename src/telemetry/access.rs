@@ -67,12 +67,23 @@ pub struct Record<'a> {
     pub attempts: u32,
     /// Until the backend's answer began.
     pub upstream: Option<Duration>,
+    /// How long it waited for home to come back; zero: it did not.
+    pub parked: Duration,
+    /// What home's absence was put down to, as a token, if it waited or failed for it.
+    pub cause: Option<&'static str>,
     /// `X-Request-ID`.
     pub id: &'a str,
     /// Name of the listener.
     pub listener: &'a str,
     /// Endpoint class.
     pub class: &'a str,
+}
+
+impl Record<'_> {
+    /// How long it waited, if it did.
+    fn waited(&self) -> Option<Duration> {
+        (!self.parked.is_zero()).then_some(self.parked)
+    }
 }
 
 /// One thread's access log: lines are gathered here and handed to the sink together.
@@ -185,14 +196,14 @@ fn own_fields(out: &mut Vec<u8>, r: &Record<'_>) {
     out.extend_from_slice(b" host=");
     line::token(out, r.host.as_bytes());
     let (answered, why, class) = (r.answered.as_str(), r.why.unwrap_or("-"), r.class);
-    let _ = write!(out, " answered={answered} why={why} class={class} attempts={} upstream=", r.attempts);
-    match r.upstream {
-        Some(time) => {
-            let _ = write!(out, "{}s", Seconds(time));
-        }
-        None => out.push(b'-'),
+    let _ = write!(out, " answered={answered} why={why} class={class} attempts={}", r.attempts);
+    for (key, time) in [("upstream", r.upstream), ("parked", r.waited())] {
+        let _ = match time {
+            Some(time) => write!(out, " {key}={}s", Seconds(time)),
+            None => write!(out, " {key}=-"),
+        };
     }
-    let _ = write!(out, " time={}s id=", Seconds(r.duration));
+    let _ = write!(out, " cause={} time={}s id=", r.cause.unwrap_or("-"), Seconds(r.duration));
     line::token(out, r.id.as_bytes());
     out.extend_from_slice(b" listener=");
     line::token(out, r.listener.as_bytes());
@@ -220,8 +231,13 @@ fn json(out: &mut Vec<u8>, stamp: &[u8], r: &Record<'_>) {
         let _ = write!(out, ",\"why\":\"{why}\"");
     }
     let _ = write!(out, ",\"class\":\"{}\",\"attempts\":{}", r.class, r.attempts);
-    if let Some(time) = r.upstream {
-        let _ = write!(out, ",\"upstream\":{}", Seconds(time));
+    for (key, time) in [("upstream", r.upstream), ("parked", r.waited())] {
+        if let Some(time) = time {
+            let _ = write!(out, ",\"{key}\":{}", Seconds(time));
+        }
+    }
+    if let Some(cause) = r.cause {
+        let _ = write!(out, ",\"cause\":\"{cause}\"");
     }
     let _ = write!(out, ",\"duration\":{}", Seconds(r.duration));
     for (key, text) in [("id", r.id), ("listener", r.listener)] {
@@ -274,6 +290,8 @@ mod tests {
             why: None,
             attempts: 1,
             upstream: Some(Duration::from_micros(12_900)),
+            parked: Duration::ZERO,
+            cause: None,
             id: "5f0c",
             listener: "https",
             class: "sync",
@@ -295,6 +313,8 @@ mod tests {
             why: Some("home-down"),
             attempts: 0,
             upstream: None,
+            parked: Duration::from_millis(60_204),
+            cause: Some("connect-timeout"),
             ..record()
         }
     }
@@ -324,9 +344,9 @@ mod tests {
             lines(AccessFormat::Combined),
             concat!(
                 r#"192.0.2.7 - - [23/Nov/2026:09:05:07 +0000] "GET /_matrix/client/v3/sync?timeout=30000&access_token=[redacted] HTTP/2.0" 200 5120 "-" "Element \x221\x22 \xe9""#,
-                " host=matrix.example.com answered=home why=- class=sync attempts=1 upstream=0.012s time=0.034s id=5f0c listener=https\n",
+                " host=matrix.example.com answered=home why=- class=sync attempts=1 upstream=0.012s parked=- cause=- time=0.034s id=5f0c listener=https\n",
                 r#"2001:db8::7 - - [23/Nov/2026:09:05:07 +0000] "GET /a b\x22\x0a HTTP/1.1" 503 - "https://element.example/" "-""#,
-                " host=- answered=edge why=home-down class=sync attempts=0 upstream=- time=61.000s id=5f0c listener=https\n",
+                " host=- answered=edge why=home-down class=sync attempts=0 upstream=- parked=60.204s cause=connect-timeout time=61.000s id=5f0c listener=https\n",
             )
         );
     }
@@ -349,6 +369,7 @@ mod tests {
         assert_eq!(read[1]["why"], "home-down");
         assert_eq!(read[1]["target"], "/a b\"\n");
         assert_eq!(read[1].get("upstream"), None);
+        assert_eq!((&read[1]["parked"], &read[1]["cause"]), (&60.204.into(), &"connect-timeout".into()));
     }
 
     #[test]

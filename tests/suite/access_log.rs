@@ -185,6 +185,7 @@ fn combined_lines_begin_as_every_reader_expects() {
         "{rest}"
     );
     assert!(rest.contains(" answered=home why=- ") && rest.contains(" attempts=1 upstream=0."), "{rest}");
+    assert!(rest.contains("s parked=- cause=- time="), "{rest}");
     let head = log.lines().find(|line| line.contains("HEAD")).expect("a line");
     assert!(
         head.contains("HTTP/1.1\" 200 - \"-\" \"-\"") && head.contains(" answered=edge why=- "),

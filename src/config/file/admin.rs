@@ -8,18 +8,23 @@ use serde::de::{self, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::decode::At;
+use crate::config::scalar::address::MetricsAddress;
 use crate::config::scalar::web::FilePath;
 
 /// How a running porchd is asked, by `porchd reload` and `porchd certs`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(default, deny_unknown_fields, expecting = "a map with `socket`")]
+#[serde(default, deny_unknown_fields, expecting = "a map with `socket` and `metrics`")]
 pub struct Admin {
     /// The control socket: a path, or false for none. Root and its group may use it. Default:
     /// /run/porchd/porchd.sock, on OpenBSD /var/run/porchd/porchd.sock. May also be a map with `path` and
     /// `best_effort`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<At<Socket>>,
+    /// Where Prometheus reads figures, at `/metrics`: an address and port, like 127.0.0.1:9178. They hold no
+    /// secrets and are not for strangers. Default: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<At<MetricsAddress>>,
 }
 
 /// The control socket.

@@ -9,6 +9,7 @@ pub mod basics;
 pub mod listener;
 pub mod matrix;
 pub mod named;
+pub mod park;
 pub mod route;
 pub mod site;
 pub mod upstream;

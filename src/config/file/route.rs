@@ -26,6 +26,10 @@ pub struct Route {
     /// With `forward`: cut off from the front of the path. Refused below `/_matrix`: signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strip: Option<At<UrlPath>>,
+    /// With `forward`: whether requests wait while the upstream is away. Default: those of Matrix do, others
+    /// do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub park: Option<At<bool>>,
     /// The client is sent elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect: Option<At<Redirect>>,
@@ -54,6 +58,7 @@ impl Route {
             well_known: None,
             forward: None,
             strip: None,
+            park: None,
             redirect: None,
             respond: None,
             deny: None,

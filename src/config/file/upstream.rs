@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::decode::{At, scalar_or_map};
+use crate::config::file::park::{DetailedPark, Park};
 use crate::config::scalar::address::BackendAt;
 use crate::config::scalar::name::Host;
 use crate::config::scalar::quantity::{Count, Timeout};
@@ -41,6 +42,10 @@ pub struct Upstream {
     /// Sent as `Host` instead of the client's. Not for Synapse: it needs the client's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<FieldValue>,
+    /// How requests wait while it is away: a map, or false for not at all. Default: true. Requests of Matrix
+    /// wait; others do where their route has `park: true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub park: Option<Park>,
 }
 
 impl Upstream {
@@ -57,6 +62,11 @@ impl Upstream {
     /// How long an idle connection is kept.
     pub fn idle_timeout(&self) -> Timeout {
         self.idle_timeout.map_or(Timeout(Duration::from_secs(25)), |time| time.value)
+    }
+
+    /// How requests wait while it is away; `None`: not at all.
+    pub(crate) fn park(&self) -> Option<DetailedPark> {
+        self.park.as_ref().map_or_else(|| Some(DetailedPark::default()), Park::detailed)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::matrix::class::Class;
 /// Bounds on the requests that are held while an upstream is away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Park {
-    /// Most requests at a time; federation may have half of them.
+    /// Most requests at a time; federation may have half of them. Zero: nothing waits.
     pub most: u32,
     /// Most requests of one client address at a time (IPv6: of one /64).
     pub most_per_client: u32,

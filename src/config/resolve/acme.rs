@@ -1,11 +1,10 @@
-//! Where certificates are ordered, and where a running porchd is asked.
+//! Where certificates are ordered.
 
 use std::sync::Arc;
 
 use crate::config::decode::At;
 use crate::config::file::acme::{self, Directory, ExternalAccount};
 use crate::config::model::acme as model;
-use crate::config::model::admin::{Admin, ControlSocket};
 use crate::config::problem::Finding;
 use crate::config::resolve::Resolver;
 use crate::config::tree::Place;
@@ -62,27 +61,7 @@ impl Resolver<'_> {
         }
         all.into_iter().map(authority).collect()
     }
-
-    /// Where a running porchd is asked.
-    pub(crate) fn admin(&mut self) -> Admin {
-        let socket = self.file.admin.socket();
-        let place = self.file.admin.socket.as_ref().map_or(Place::ROOT, |socket| socket.place);
-        let length = socket.as_ref().map_or(0, |socket| socket.path.0.as_os_str().len());
-        if length > MOST_PATH {
-            self.findings.push(
-                Finding::error(place, "this path is too long for a socket")
-                    .label(format!("{length} bytes"))
-                    .help(format!("systems take {MOST_PATH} bytes at most: put it into another folder")),
-            );
-        }
-        let socket = socket.map(|one| ControlSocket { path: one.path.0, best_effort: one.best_effort });
-        Admin { socket, metrics: None }
-    }
 }
-
-/// What a unix socket's path may take beside its last zero byte; OpenBSD's and macOS's sun_path is the
-/// shortest.
-const MOST_PATH: usize = 103;
 
 /// A CA as it is called; two ways to call one are equal.
 struct Url(Directory);

@@ -3,6 +3,7 @@
 //! It changes nothing that was written; presets and defaults are in the mirror already.
 
 pub(crate) mod acme;
+pub(crate) mod admin;
 pub(crate) mod listener;
 pub(crate) mod matrix;
 pub(crate) mod route;

@@ -27,6 +27,7 @@ impl Resolver<'_> {
     pub(crate) fn route(&mut self, site: &Site, route: &At<Route>) -> Option<model::route::Route> {
         let headers = self.headers(&route.headers);
         self.strip_fits(route);
+        self.park_fits(route);
         let action = self.action(site, route)?;
         Some(model::route::Route {
             path: route.path.value.0.clone(),
@@ -129,7 +130,7 @@ impl Resolver<'_> {
         let strip = route.strip.as_ref().map(|strip| Arc::from(strip.bare()));
         Some(model::route::Action::Forward(model::route::Forward {
             unavailable_status: self.unavailable_status(site, &name),
-            park: None,
+            park: route.park.map(|park| park.value),
             upstream: name,
             strip,
         }))
@@ -157,6 +158,16 @@ impl Resolver<'_> {
             body: Bytes::from(respond.body.clone()),
             content_type: respond.content_type.0.clone(),
         }))
+    }
+
+    fn park_fits(&mut self, route: &Route) {
+        if let Some(park) = route.park.filter(|_| route.forward.is_none()) {
+            self.findings.push(
+                Finding::error(park.place, "`park` goes with `forward`")
+                    .label("without it")
+                    .help("requests wait for an upstream: leave it out"),
+            );
+        }
     }
 
     fn strip_fits(&mut self, route: &Route) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::decode::At;
+use crate::config::file::park::DetailedPark;
 use crate::config::file::upstream::{self, BackendTls};
 use crate::config::model;
 use crate::config::problem::Finding;
@@ -41,7 +42,7 @@ impl Resolver<'_> {
             response_timeout: upstream.response_timeout.map(|time| time.0),
             tls: upstream.tls.as_ref().and_then(tls),
             host: upstream.host.as_ref().map(|host| host.0.clone()),
-            park: model::park::Park::default(),
+            park: self.park(upstream.park()),
         })
     }
 
@@ -72,6 +73,33 @@ impl Resolver<'_> {
             );
         }
         Some(written.iter().map(|written| backend(written)).collect())
+    }
+
+    fn park(&mut self, park: Option<DetailedPark>) -> model::park::Park {
+        let Some(park) = park else { return model::park::Park { most: 0, ..Default::default() } };
+        if park.memory.value.0 == 0 {
+            self.findings.push(
+                Finding::error(park.memory.place, "nothing can wait without memory")
+                    .label("no bytes")
+                    .help("to have nothing wait, write `park: false`"),
+            );
+        }
+        model::park::Park {
+            most: park.most.0,
+            most_per_client: park.most_per_client().0,
+            memory: park.memory.0,
+            outage: park.outage.0,
+            budgets: model::park::Budgets {
+                sync: park.sync.0,
+                send: park.send.0,
+                federation: park.federation.0,
+                keys: park.keys.0,
+                media: park.media.0,
+                login: park.login.0,
+                client: park.client.0,
+                other: park.other.0,
+            },
+        }
     }
 
     /// The upstream of this name as an `Arc`, if it exists; else that is told.

@@ -52,6 +52,48 @@ impl fmt::Display for BindAddress {
 text_scalar!(BindAddress, "an address and port like `0.0.0.0:443` or `\"[::]:443\"`",
     number: Some(|number| number.to_string()), "examples": ["[::]:443", "0.0.0.0:443"]);
 
+/// Where figures are read: `127.0.0.1:9178`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricsAddress(pub SocketAddr);
+
+/// Text that is no address for figures.
+#[derive(Debug, thiserror::Error)]
+#[error("\"{text}\" is not an address and port\n{}", metrics_help(text))]
+pub struct MetricsAddressError {
+    text: String,
+}
+
+fn metrics_help(text: &str) -> String {
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return format!("it needs a port: \"{}\"", SocketAddr::new(ip, METRICS_PORT));
+    }
+    let port = text.strip_prefix("localhost").unwrap_or(text).trim_start_matches(['*', ':']).parse::<u16>();
+    match port {
+        Ok(port) => format!("write 127.0.0.1:{port} for this machine alone"),
+        Err(_) => format!("write address:port, like 127.0.0.1:{METRICS_PORT}"),
+    }
+}
+
+/// The port of examples; nothing listens there by default.
+const METRICS_PORT: u16 = 9178;
+
+impl FromStr for MetricsAddress {
+    type Err = MetricsAddressError;
+
+    fn from_str(text: &str) -> Result<Self, MetricsAddressError> {
+        text.parse().map(Self).map_err(|_| MetricsAddressError { text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for MetricsAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+text_scalar!(MetricsAddress, "an address and port like `127.0.0.1:9178`",
+    number: Some(|number| number.to_string()), "examples": ["127.0.0.1:9178", "[::1]:9178"]);
+
 /// A network or one address: `10.77.0.0/24`, `2001:db8::/48`, `192.0.2.10`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Net(pub IpNet);
@@ -228,10 +270,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn figures_are_offered_to_this_machine_first() {
+        for (text, help) in [
+            ("9178", "write 127.0.0.1:9178 for this machine alone"),
+            (":9178", "write 127.0.0.1:9178 for this machine alone"),
+            ("localhost:9100", "write 127.0.0.1:9100 for this machine alone"),
+            ("10.77.0.1", "it needs a port: \"10.77.0.1:9178\""),
+            ("::1", "it needs a port: \"[::1]:9178\""),
+            ("http://127.0.0.1:9178/", "write address:port, like 127.0.0.1:9178"),
+        ] {
+            let told = text.parse::<MetricsAddress>().unwrap_err().to_string();
+            assert_eq!(told, format!("\"{text}\" is not an address and port\n{help}"));
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn any_text_is_answered(text in "[a-z0-9:./\\[\\]*-]{0,24}") {
             let _ = text.parse::<BindAddress>().map_err(|error| error.to_string());
+            let _ = text.parse::<MetricsAddress>().map_err(|error| error.to_string());
             let _ = text.parse::<Net>().map_err(|error| error.to_string());
             if let Ok(backend) = text.parse::<BackendAt>() {
                 proptest::prop_assert_eq!(backend.to_string().parse::<BackendAt>().unwrap(), backend);

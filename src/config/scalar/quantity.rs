@@ -194,6 +194,41 @@ impl Count {
 
 number_scalar!(Count, "a whole number of at least 1", "minimum": 1);
 
+/// How many requests may wait: a whole number of at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places(pub u32);
+
+/// A number that is no number of places.
+#[derive(Debug, thiserror::Error)]
+pub enum PlacesError {
+    /// Zero.
+    #[error("this number must be at least 1\nto have nothing wait, write `park: false`")]
+    Zero,
+    /// More than 32 bits hold.
+    #[error("this number must be at most {}", u32::MAX)]
+    TooLarge,
+}
+
+impl TryFrom<u64> for Places {
+    type Error = PlacesError;
+
+    fn try_from(number: u64) -> Result<Self, PlacesError> {
+        match u32::try_from(number) {
+            Ok(0) => Err(PlacesError::Zero),
+            Ok(number) => Ok(Self(number)),
+            Err(_) => Err(PlacesError::TooLarge),
+        }
+    }
+}
+
+impl Places {
+    fn number(self) -> u64 {
+        self.0.into()
+    }
+}
+
+number_scalar!(Places, "a whole number of at least 1", "minimum": 1);
+
 #[cfg(test)]
 mod tests {
     use super::*;

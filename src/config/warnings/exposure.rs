@@ -8,6 +8,7 @@ use crate::config::file::route::Route;
 use crate::config::file::site::{Access, Site};
 use crate::config::networks;
 use crate::config::problem::Finding;
+use crate::config::scalar::address::MetricsAddress;
 use crate::config::scalar::name::Name;
 use crate::config::scalar::web::UrlPath;
 use crate::config::tree::Place;
@@ -18,6 +19,7 @@ pub(super) fn findings(file: &File, findings: &mut Vec<Finding>) {
     for net in homeservers(file).iter().flat_map(|homeserver| &homeserver.admin_api.allow) {
         findings.extend(open_net(net.place, &net.value.0));
     }
+    findings.extend(file.admin.metrics.and_then(open_metrics));
     let homes = homes(file);
     for site in &file.sites {
         findings.extend(open_admin(site, &homes));
@@ -32,6 +34,15 @@ pub(super) fn findings(file: &File, findings: &mut Vec<Finding>) {
                 ),
         );
     }
+}
+
+fn open_metrics(metrics: At<MetricsAddress>) -> Option<Finding> {
+    let ip = metrics.value.0.ip();
+    (!networks::is_private(&IpNet::from(ip))).then(|| {
+        Finding::warning(metrics.place, "strangers can read porchd's figures")
+            .label(if ip.is_unspecified() { "every address of this machine" } else { "a public address" })
+            .help("they tell when home is away and how much it is used: write an address of this machine or a tunnel, like 127.0.0.1:9178")
+    })
 }
 
 fn open_net(place: Place, net: &IpNet) -> Option<Finding> {

@@ -5,6 +5,7 @@
 mod acme;
 mod exposure;
 mod home;
+mod park;
 mod site;
 
 use crate::config::decode::At;
@@ -24,6 +25,7 @@ pub(crate) fn of(file: &File) -> Vec<Finding> {
     acme::findings(file, &mut findings);
     exposure::findings(file, &mut findings);
     home::findings(file, &mut findings);
+    park::findings(file, &mut findings);
     site::findings(file, &mut findings);
     findings
 }
