@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body as _;
 
 use crate::clock;
@@ -28,6 +28,7 @@ use crate::http::headers::{self, FramingLines, ToHome};
 use crate::http::reply;
 use crate::http::survey::Survey;
 use crate::matrix::class::{Class, Endpoint};
+use crate::matrix::kept::Kept;
 use crate::snapshot::Snapshot;
 use crate::telemetry::limited::Limited;
 use crate::upstream::answer::{AnswerBody, Upgraded};
@@ -36,6 +37,7 @@ use crate::upstream::error::{Cause, Progress, SendError};
 use crate::upstream::group::Group;
 use crate::upstream::health::ProbeFailure;
 use crate::upstream::journey::{Attempts, Held, Unsent};
+use crate::upstream::larder::Document;
 use crate::upstream::lot::Stay;
 use crate::upstream::pool::{Call, Load, Pools, Sent};
 use crate::upstream::upload::Framing;
@@ -44,6 +46,9 @@ use crate::upstream::upload::Framing;
 const HEAD_CAPACITY: usize = 1024;
 /// A backend that answers nonsense answers it again and again: one warning in this time says enough.
 const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// Why the edge answered, in access lines: it had kept what home had answered before.
+const KEPT: &str = "kept";
 
 /// A request on its way home.
 pub struct Forwarding<'a> {
@@ -85,6 +90,8 @@ pub enum Begun<'a> {
 pub struct Awaited<'a> {
     group: &'a Arc<Group>,
     begun: Instant,
+    /// What is answered if home does not.
+    kept: Option<Box<Response<Body>>>,
     // Boxed apart: all that waits for home holds it, and little else.
     sending: Pin<Box<dyn Future<Output = (Sent<RequestBody>, Attempts)>>>,
 }
@@ -118,6 +125,10 @@ pub fn begin<'a>(forwarding: Forwarding<'a>, source: Source, told: &mut Told) ->
     if *method == Method::OPTIONS && endpoint.matrix && group.is_away() {
         return Ok(Begun::Answer(reply::preflight().map(Body::from)));
     }
+    let kept = forwarding.kept(group, clock::wall());
+    if let Some(document) = kept.as_ref().filter(|_| group.is_away()) {
+        return Ok(Begun::Answer(forwarding.from_larder(document, told)));
+    }
     let (framing, load) = match source {
         Source::Client(mut body) => {
             if !endpoint.upload {
@@ -139,7 +150,8 @@ pub fn begin<'a>(forwarding: Forwarding<'a>, source: Source, told: &mut Told) ->
         stay: forwarding.stay(group.def()),
     };
     let sending = Box::pin(forwarding.pools.send(group, call));
-    Ok(Begun::Awaited(Awaited { group, begun: clock::now(), sending }))
+    let kept = kept.map(|document| Box::new(forwarding.from_larder(&document, &mut Told::default())));
+    Ok(Begun::Awaited(Awaited { group, begun: clock::now(), kept, sending }))
 }
 
 impl Awaited<'_> {
@@ -164,7 +176,13 @@ impl Awaited<'_> {
                     told.retry_after = Some(self.group.lot().retry_after(now));
                 }
                 tell(self.group, attempts.backend, fault, &error, self.begun);
-                Err(Stop::Fault(fault))
+                match self.kept.take().filter(|_| fault.blame() == Blame::Home) {
+                    Some(kept) => {
+                        told.why = Some(KEPT);
+                        Ok((*kept, None))
+                    }
+                    None => Err(Stop::Fault(fault)),
+                }
             }
         })
     }
@@ -174,6 +192,22 @@ impl<'a> Forwarding<'a> {
     /// The upstream of the route. A resolved configuration names only upstreams that exist.
     fn group(&self) -> Result<&'a Arc<Group>, Fault> {
         self.snapshot.groups.get(&self.forward.upstream).ok_or(Fault::Internal)
+    }
+
+    /// The document that may be answered in home's place to this request, which says nothing of who asks.
+    fn kept(&self, group: &Group, now: SystemTime) -> Option<Document> {
+        let kept = Kept::of(self.target)?;
+        let asks = matches!(self.parts.method, Method::GET | Method::HEAD);
+        let anybody = !self.parts.headers.contains_key(header::AUTHORIZATION);
+        let document = || group.larder().document(&self.authority.host, kept, now);
+        (asks && anybody && self.forward.strip.is_none()).then(document).flatten()
+    }
+
+    fn from_larder(&self, document: &Document, told: &mut Told) -> Response<Body> {
+        told.why = Some(KEPT);
+        let age = clock::now().saturating_duration_since(document.at);
+        let head = self.parts.method == Method::HEAD;
+        reply::kept(head, document.body.clone(), age).map(Body::from)
     }
 
     /// How it may wait while home is away.

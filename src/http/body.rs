@@ -3,7 +3,7 @@
 //! It streams; nothing is collected. The clock runs only while porchd itself waits for the client: a
 //! body that nobody polls (because the backend is slow) never times out.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -54,13 +54,20 @@ pub struct RequestBody {
 
 /// What was not read of a request's body, once the body is gone.
 #[derive(Debug, Clone, Default)]
-pub struct Leftover(Option<Rc<RefCell<Option<Incoming>>>>);
+pub struct Leftover(Option<Rc<Left>>);
+
+#[derive(Debug, Default)]
+struct Left {
+    rest: RefCell<Option<Incoming>>,
+    /// Whether anybody has asked for any of it.
+    wanted: Cell<bool>,
+}
 
 impl Leftover {
     /// Reads away what the client has sent already, without waiting for more: most bodies are short and
     /// came with their head. Whether that was all, so that the connection can go on.
     pub async fn skim(self) -> bool {
-        let Some(mut source) = self.0.and_then(|left| left.take()) else { return true };
+        let Some(mut source) = self.0.and_then(|left| left.rest.take()) else { return true };
         let mut room = SKIMMED_BYTES;
         for _ in 0..SKIMMED_ROUNDS {
             let at_hand = poll_fn(|cx| Poll::Ready(Pin::new(&mut source).poll_frame(cx))).await;
@@ -83,7 +90,12 @@ impl Leftover {
 
     /// Whether anything was left.
     pub fn is_some(&self) -> bool {
-        self.0.as_ref().is_some_and(|left| left.borrow().is_some())
+        self.0.as_ref().is_some_and(|left| left.rest.borrow().is_some())
+    }
+
+    /// Whether there is a body that nobody has asked for yet: the request waits before it is sent on.
+    pub fn is_unwanted(&self) -> bool {
+        self.0.as_ref().is_some_and(|left| !left.wanted.get())
     }
 }
 
@@ -140,6 +152,9 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let this = &mut *self;
         let Some(source) = &mut this.source else { return Poll::Ready(None) };
+        if let Some(left) = &this.left.0 {
+            left.wanted.set(true);
+        }
         match Pin::new(source).poll_frame(cx) {
             Poll::Pending => this.poll_patience(cx).map(|error| Some(Err(error))),
             Poll::Ready(None) => {
@@ -166,7 +181,7 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let Some(left) = &self.left.0 {
-            *left.borrow_mut() = self.source.take().filter(|source| !source.is_end_stream());
+            *left.rest.borrow_mut() = self.source.take().filter(|source| !source.is_end_stream());
         }
     }
 }

@@ -4,12 +4,16 @@
 
 use http::StatusCode;
 
-/// A page saying `text`; it holds nothing that a client sent.
-pub(crate) fn html(status: StatusCode, text: &str) -> String {
-    let reason = status.canonical_reason().unwrap_or("Something is amiss");
+/// A page saying `text`; it holds nothing that a client sent. `again`: the browser asks again by itself.
+pub(crate) fn html(status: StatusCode, text: &str, again: bool) -> String {
+    let reason = match again {
+        true => "Away for a moment",
+        false => status.canonical_reason().unwrap_or("Something is amiss"),
+    };
+    let refresh = if again { "<meta http-equiv=\"refresh\" content=\"5\">\n" } else { "" };
     let code = status.as_str();
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n{refresh}\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{reason}</title>\n<style>{STYLE}</style>\n\
          <main>\n<h1>{reason}</h1>\n<p>{text}</p>\n<small>{code}</small>\n</main>\n</html>\n"
@@ -30,11 +34,14 @@ mod tests {
 
     #[test]
     fn the_page_stands_alone_and_says_what_is_amiss() {
-        let page = html(StatusCode::SERVICE_UNAVAILABLE, "Please try again.");
+        let page = html(StatusCode::SERVICE_UNAVAILABLE, "Please try again.", false);
         assert!(page.starts_with("<!doctype html>") && page.contains("<h1>Service Unavailable</h1>"));
         assert!(page.contains("<p>Please try again.</p>") && page.contains("503"));
         assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("<script"));
         assert!(!page.contains("{reason}") && page.len() < 1024);
+        assert!(!page.contains("refresh"));
+        let away = html(StatusCode::SERVICE_UNAVAILABLE, "Please wait.", true);
+        assert!(away.contains("<h1>Away for a moment</h1>") && away.contains("http-equiv=\"refresh\""));
         assert_eq!(text(StatusCode::NOT_FOUND, "Nothing."), "404 Not Found: Nothing.\n");
     }
 }

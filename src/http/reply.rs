@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+    ACCEPT, ACCESS_CONTROL_MAX_AGE, AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
     CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, Response, StatusCode};
 
-use super::fault::{Fault, Setting};
+use super::fault::{Blame, Fault, Setting};
 use super::page;
 use crate::config::model::route::{Redirect, Respond};
 use crate::matrix;
@@ -38,7 +38,8 @@ pub struct Asked {
 /// The answer to a failure; `unavailable` is what the route turns 503 into, `retry` what the fault's own
 /// Retry-After is turned into.
 ///
-/// `headers` are the request's: a visitor's browser, which accepts HTML, gets a page.
+/// `headers` are the request's: a visitor's browser, which accepts HTML, gets a page; on paths of Matrix only
+/// while home is away, and only where it navigates there.
 pub fn fault(
     asked: Asked,
     headers: &HeaderMap,
@@ -48,9 +49,10 @@ pub fn fault(
 ) -> Response<Bytes> {
     let mut verdict = fault.verdict(Setting { matrix: asked.matrix, tls: asked.tls, unavailable });
     verdict.retry_after = verdict.retry_after.map(|usual| retry.unwrap_or(usual));
-    let html = !asked.matrix && accepts_html(headers);
+    let away = fault.blame() == Blame::Home;
+    let html = accepts_html(headers) && (!asked.matrix || (away && navigates(headers)));
     let mut headers = HeaderMap::with_capacity(8);
-    let body = if asked.matrix {
+    let body = if asked.matrix && !html {
         matrix::cors::apply(&mut headers);
         headers.insert(CONTENT_TYPE, JSON);
         // `retry_after_ms` belongs to M_LIMIT_EXCEEDED (client-server API, "Rate limiting").
@@ -62,7 +64,7 @@ pub fn fault(
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-        Bytes::from(page::html(verdict.status, verdict.text))
+        Bytes::from(page::html(verdict.status, verdict.text, away))
     } else {
         headers.insert(CONTENT_TYPE, TEXT);
         Bytes::from(page::text(verdict.status, verdict.text))
@@ -88,6 +90,16 @@ pub fn own_page(asked: Asked, answer: Response<Bytes>, page: Bytes) -> Response<
     finish(asked, parts.status, parts.headers, page)
 }
 
+/// A document of home's that the edge has kept, for so long already (RFC 9111 5.1).
+pub fn kept(head: bool, document: Bytes, age: Duration) -> Response<Bytes> {
+    let mut headers = HeaderMap::with_capacity(8);
+    matrix::cors::apply(&mut headers);
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    headers.insert(AGE, HeaderValue::from(age.as_secs()));
+    finish(Asked { head, matrix: true, tls: false }, StatusCode::OK, headers, document)
+}
+
 /// The answer to a browser's preflight on a Matrix path (Fetch standard, "CORS-preflight fetch").
 pub fn preflight() -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
@@ -111,6 +123,11 @@ pub fn document(asked: Asked, document: Option<&Bytes>) -> Response<Bytes> {
             finish(asked, StatusCode::NOT_FOUND, headers, body)
         }
     }
+}
+
+/// Whether a person's browser goes there, as to a page of single sign-on, and no program asks (Fetch metadata).
+fn navigates(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate")
 }
 
 fn accepts_html(headers: &HeaderMap) -> bool {
@@ -252,6 +269,28 @@ mod tests {
         assert_eq!(response.body(), "404 Not Found: There is nothing at this address.\n");
         let response = fault(SITE, &HeaderMap::new(), Fault::MethodRefused, AWAY, None);
         assert!(header(&response, "allow").expect("RFC 9110 15.5.6").contains("GET"));
+    }
+
+    #[test]
+    fn who_goes_to_a_page_of_home_that_is_away_gets_one_that_asks_again() {
+        let mut headers = browser();
+        headers.insert("sec-fetch-mode", HeaderValue::from_static("navigate"));
+        for asked in [SITE, MATRIX] {
+            let response = fault(asked, &headers, Fault::HomeDown, AWAY, None);
+            let page = std::str::from_utf8(response.body()).expect("text");
+            assert!(page.contains("http-equiv=\"refresh\""), "{page}");
+        }
+        let response = fault(MATRIX, &headers, Fault::Denied, AWAY, None);
+        assert_eq!(header(&response, "content-type"), Some("application/json"));
+        let response = fault(SITE, &headers, Fault::NoRoute, AWAY, None);
+        assert!(!response.body().windows(7).any(|part| part == b"refresh"));
+    }
+
+    #[test]
+    fn what_was_kept_tells_its_age() {
+        let response = kept(false, Bytes::from_static(b"{}"), Duration::from_secs(75));
+        assert_eq!((header(&response, "age"), response.status().as_u16()), (Some("75"), 200));
+        assert_eq!(header(&response, "access-control-allow-origin"), Some("*"));
     }
 
     #[test]

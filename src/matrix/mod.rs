@@ -8,5 +8,6 @@ pub mod class;
 pub mod cors;
 pub mod documents;
 pub mod error;
+pub mod kept;
 mod path;
 pub mod secrets;

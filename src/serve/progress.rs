@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::config::model::limits::Limits;
+use crate::http::body::Leftover;
 use crate::http::scan::Flags;
 use crate::http::watch::{self, Watch};
 
@@ -68,6 +69,7 @@ pub(super) struct Progress {
     told_to_go: Cell<Option<Instant>>,
     close_after: Cell<bool>,
     watch: RefCell<Watch>,
+    body: RefCell<Leftover>,
     begun: Cell<u64>,
     ended: Cell<Instant>,
     quick: Cell<bool>,
@@ -92,6 +94,7 @@ impl Progress {
             told_to_go: Cell::new(None),
             close_after: Cell::new(false),
             watch: RefCell::new(Watch::new()),
+            body: RefCell::default(),
             begun: Cell::new(0),
             ended: Cell::new(now),
             quick: Cell::new(false),
@@ -171,8 +174,14 @@ impl Progress {
         self.watch.borrow().flags(nth)
     }
 
+    /// An HTTP/1 request has this body.
+    pub(super) fn has_body(&self, body: &Leftover) {
+        *self.body.borrow_mut() = body.clone();
+    }
+
     /// A request and its answer are over.
     pub(super) fn end(&self, now: Instant) {
+        self.body.take();
         self.moved.set(now);
         self.ended.set(now);
         let left = self.in_flight.get().saturating_sub(1);
@@ -219,10 +228,12 @@ impl Progress {
             && self.stalled.get().is_none()
     }
 
-    /// Whether an HTTP/1 client has sent a whole request, and nothing but its answer is to come.
+    /// Whether an HTTP/1 client has sent a whole request, or what nobody wants before home is back: all that
+    /// matters is whether it stays.
     pub(super) fn awaits_answer(&self) -> bool {
         self.phase.get() == Phase::Busy
-            && matches!(self.watch.borrow().phase(), watch::Phase::Idle | watch::Phase::Head)
+            && (matches!(self.watch.borrow().phase(), watch::Phase::Idle | watch::Phase::Head)
+                || self.body.borrow().is_unwanted())
     }
 
     /// The connection became a tunnel.

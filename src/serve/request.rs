@@ -53,6 +53,9 @@ pub(super) fn answer(
     async move {
         let mut arrival = arrival;
         let leftover = body.leftover();
+        if parts.version < Version::HTTP_2 {
+            arrival.in_flight.progress.has_body(&leftover);
+        }
         let mut source = Source::Client(body);
         let mut line = None;
         let (mut visit, answered) = loop {

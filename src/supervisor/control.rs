@@ -31,6 +31,8 @@ pub enum Request {
     Abort,
     /// Who listens where.
     Addresses(Sender<Vec<(String, Vec<SocketAddr>)>>),
+    /// How many requests wait for home.
+    Parked(Sender<u32>),
     /// The internal CA, as PEM.
     Ca(Sender<Option<String>>),
     /// To show these certificates, all that the ACME thread has, and to say when it is done.
@@ -118,6 +120,7 @@ impl Control {
             Request::Asked(ask) => self.tell_asked(ask).await,
             Request::Reopen => self.reopen_logs(),
             Request::Addresses(reply) => drop(reply.send(self.daemon.in_force().addresses())),
+            Request::Parked(reply) => drop(reply.send(self.daemon.in_force().parked())),
             Request::Ca(reply) => drop(reply.send(self.daemon.in_force().ca_pem())),
             Request::Challenges(reply) => drop(reply.send(self.daemon.certificates().challenges.clone())),
             Request::Stop | Request::Abort => {}

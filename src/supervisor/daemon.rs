@@ -25,6 +25,7 @@ use crate::supervisor::certificates::Certificates;
 use crate::supervisor::control::Request;
 use crate::supervisor::control_socket::Change;
 use crate::supervisor::generation::Generation;
+use crate::supervisor::larders;
 use crate::supervisor::logs::{LogFiles, Logs};
 use crate::supervisor::prepare::{Notices, Opened, Prepared, prepare};
 use crate::supervisor::refusal::Refusal;
@@ -158,6 +159,8 @@ impl Daemon {
         self.certificates.follow(target);
         self.certificates.new_complaints(notices.warnings.clone());
         handed_over.iter().for_each(|bound| self.threads.hand_over(bound.id, &bound.listener));
+        // Whoever waits for a home that is away is looked at anew.
+        old.groups.iter().for_each(|group| group.lot().recall());
         self.retire(&old, closing).await;
         Ok(notices)
     }
@@ -170,6 +173,7 @@ impl Daemon {
             tracing::error!(%error, "the log goes on where it was");
         }
         self.shared.permits.rebound(bounds(config, self.descriptors));
+        larders::stock(&self.live.load());
         self.probers.follow(&self.in_force.groups, &tell_health);
         for (bound, sockets) in opened {
             self.threads.open(bound.id, &bound.listener, sockets);

@@ -35,6 +35,11 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// How many requests wait for its upstreams.
+    pub fn parked(&self) -> u32 {
+        self.groups.iter().map(|group| group.lot().counts().now).sum()
+    }
+
     /// The addresses of each listener, in the configuration's order.
     pub fn addresses(&self) -> Vec<(String, Vec<SocketAddr>)> {
         let of = |name: &Arc<str>| {

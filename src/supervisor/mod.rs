@@ -8,6 +8,7 @@
 //! prepare.rs     everything that can fail, before anything changes; refusal.rs: why it did
 //! threads.rs     all threads steered as one; logs.rs: where log lines go
 //! asked.rs       what the control socket is answered; control_socket.rs: when it opens and closes
+//! larders.rs     what upstreams are asked for, to have it while they are away
 //! certificates.rs what is shown and ordered; state.rs: the folder that remembers it
 //! generation.rs  what is in force; binds.rs (P), shape.rs (P)
 //! ```
@@ -21,6 +22,7 @@ pub mod control;
 pub mod control_socket;
 pub mod daemon;
 pub mod generation;
+pub mod larders;
 pub mod logs;
 pub mod prepare;
 pub mod refusal;
@@ -140,6 +142,11 @@ impl Running {
     /// The addresses of each listener; where the configuration says port 0, the port that it got.
     pub fn addresses(&self) -> Vec<(String, Vec<SocketAddr>)> {
         self.ask(Request::Addresses).recv().unwrap_or_default()
+    }
+
+    /// How many requests wait for a home that is away.
+    pub fn parked(&self) -> u32 {
+        self.ask(Request::Parked).recv().unwrap_or_default()
     }
 
     /// The internal CA's certificate, as PEM.

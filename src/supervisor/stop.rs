@@ -39,7 +39,7 @@ impl Control {
                 Request::Reopen => self.reopen_logs(),
                 // It would be out of force before anybody met it; whoever asked sees the channel closed.
                 Request::Reload(_) | Request::Addresses(_) | Request::Ca(_) | Request::Challenges(_) => {}
-                Request::Ordered(..) | Request::Look(_) | Request::Asked(_) => {}
+                Request::Ordered(..) | Request::Look(_) | Request::Asked(_) | Request::Parked(_) => {}
             }
         }
         self.abort().await

@@ -14,6 +14,7 @@ use crate::provision::ProvisionError;
 
 use super::backend::{self, Backend, Tls};
 use super::health::Health;
+use super::larder::Larder;
 use super::lot::Lot;
 use super::select::Candidate;
 use super::tls::{self, RootsError};
@@ -26,6 +27,7 @@ pub struct Group {
     backends: Vec<Arc<Backend>>,
     trust: Option<Trust>,
     lot: Arc<Lot>,
+    larder: Arc<Larder>,
 }
 
 /// What https to a group's backends rests on.
@@ -135,7 +137,8 @@ fn build_one(
     }
     let lot = before.map_or_else(|| Arc::new(Lot::new(&def.park)), |before| Arc::clone(&before.lot));
     lot.rebound(&def.park);
-    Ok(Arc::new(Group { id: backend::next_id(), def: def.clone(), backends, trust, lot }))
+    let larder = before.map_or_else(Arc::default, |before| Arc::clone(&before.larder));
+    Ok(Arc::new(Group { id: backend::next_id(), def: def.clone(), backends, trust, lot, larder }))
 }
 
 fn trust(
@@ -186,6 +189,11 @@ impl Group {
     /// Where its requests wait while it is away.
     pub fn lot(&self) -> &Arc<Lot> {
         &self.lot
+    }
+
+    /// What of its documents is kept for the time when it is away.
+    pub fn larder(&self) -> &Larder {
+        &self.larder
     }
 
     /// Tells it from every other group of this process.

@@ -6,6 +6,7 @@
 //! ```text
 //! prober.rs    on the control thread: asks backends (probe.rs), resolves names (resolve.rs), publishes both
 //! keeper.rs    on the control thread: lets go on who waits in a lot, knocks at backends meanwhile
+//! larder.rs    on the control thread: documents that are kept for the time when the upstream is away
 //! pool.rs      on each serving thread: `Pools::send`, the connections kept for reuse
 //! journey.rs   what a request takes along from attempt to attempt, and through its waits
 //! answer.rs    `AnswerBody`: the rest of an exchange, as a body
@@ -34,6 +35,7 @@ pub mod health;
 pub mod journey;
 pub mod keeper;
 pub mod lane;
+pub mod larder;
 pub mod lot;
 pub mod outage;
 pub mod parking;

@@ -15,6 +15,7 @@ use super::backend::Backend;
 use super::group::Group;
 use super::health::{Health, Monitor, Outcome, ProbeFailure, Streak, Transition};
 use super::keeper;
+use super::larder;
 use super::probe;
 use super::resolve::Resolver;
 
@@ -98,6 +99,7 @@ impl Probers {
 pub async fn run(group: Arc<Group>, tell: impl Fn(Report) + Clone + Send + 'static) {
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper::keep(Arc::clone(&group)));
+    tasks.spawn(larder::keep(Arc::clone(&group)));
     for index in 0..group.backends().len() {
         tasks.spawn(Watch::new(Arc::clone(&group), index, tell.clone()).run());
     }
@@ -187,6 +189,9 @@ impl<F: Fn(Report)> Watch<F> {
         let change = self.monitor.observe(outcome, now);
         if let Some(change) = change {
             self.backend().publish(change.to);
+            if change.to == Health::Up {
+                self.group.larder().look();
+            }
             self.tell(News::Changed(change));
         }
         // After what was published: whoever is released looks at it.

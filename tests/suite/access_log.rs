@@ -94,7 +94,7 @@ fn a_line_says_who_answered() {
 #[test]
 fn a_line_says_why_the_edge_refused() {
     let home = Home::new(|_| ok("hello"));
-    let text = "upstreams: { home: { connect_timeout: 200ms } }\nlimits: { body: 1KiB }\n";
+    let text = "upstreams: { home: { connect_timeout: 200ms, park: false } }\nlimits: { body: 1KiB }\n";
     let mut porch = porch(&home, text);
     home.stop();
     let mut client = porch.connect();

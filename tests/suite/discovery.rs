@@ -108,7 +108,8 @@ fn everything_below_a_forwarded_prefix_goes_home() {
 #[test]
 fn home_is_down_is_never_a_404() {
     let home = Home::new(|_| ok("home"));
-    let text = format!("{}upstreams: {{ home: {{ connect_timeout: 300ms }} }}\n", matrix(&home, ""));
+    let text =
+        format!("{}upstreams: {{ home: {{ connect_timeout: 300ms, park: false }} }}\n", matrix(&home, ""));
     let porch = Porch::new(&text);
     home.stop();
     let mut client = porch.connect();
@@ -124,7 +125,7 @@ fn home_is_down_is_never_a_404() {
 #[test]
 fn behind_a_cdn_unavailable_is_429() {
     let home = Home::new(|_| ok("home"));
-    let text = matrix(&home, "upstreams: { home: { connect_timeout: 300ms } }\n")
+    let text = matrix(&home, "upstreams: { home: { connect_timeout: 300ms, park: false } }\n")
         .replace("matrix:\n", "matrix:\n  unavailable_status: 429\n");
     let porch = Porch::new(&text);
     home.stop();

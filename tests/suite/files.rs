@@ -205,7 +205,7 @@ fn a_folder_of_files_takes_no_other_method() {
 fn an_error_page_is_the_sites_own() {
     let home = Home::new(|_| ok("home"));
     let text = format!(
-        "{}upstreams: {{ home: {{ connect_timeout: 200ms }} }}\n",
+        "{}upstreams: {{ home: {{ connect_timeout: 200ms, park: false }} }}\n",
         matrix(
             &home,
             &site("    error_pages: $DIR/errors\n").replace(

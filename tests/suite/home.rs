@@ -49,6 +49,8 @@ pub(crate) enum Act {
     AnswerAndClose(Vec<u8>),
     /// Closes without a byte.
     Hang(Receiver<Vec<u8>>),
+    /// Answers 404 and was not asked.
+    Unseen,
     /// Takes the connection over.
     Take(Box<dyn FnOnce(&mut TcpStream) + Send>),
 }
@@ -81,6 +83,13 @@ impl Home {
 
     /// A home at a given address.
     pub(crate) fn at(address: &str, script: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> Self {
+        // What porchd asks for itself, to have it while home is away, is nobody's request.
+        let own = |seen: &Seen| seen.header("user-agent") == Some("porchd");
+        Self::asked_by_all(address, move |seen| if own(seen) { Act::Unseen } else { script(seen) })
+    }
+
+    /// A home at a given address that answers porchd's own questions too.
+    pub(crate) fn asked_by_all(address: &str, script: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let home = Self { address, seen: Arc::default(), stopped: Arc::default() };
@@ -137,13 +146,13 @@ fn serve(stream: Option<TcpStream>, connection: usize, seen: &Mutex<Vec<Seen>>, 
     let Some(mut stream) = stream else { return };
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer, connection) {
-        let act = if request.target() == "/health" {
-            ok("OK")
-        } else {
-            seen.lock().expect("no panic").push(request.clone());
-            script(&request)
-        };
+        let act = if request.target() == "/health" { ok("OK") } else { script_of(&request, seen, script) };
         match act {
+            Act::Unseen => {
+                if stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").is_err() {
+                    return;
+                }
+            }
             Act::Answer(bytes) => {
                 if stream.write_all(&bytes).is_err() {
                     return;
@@ -163,6 +172,14 @@ fn serve(stream: Option<TcpStream>, connection: usize, seen: &Mutex<Vec<Seen>>, 
             Act::Take(take) => return take(&mut stream),
         }
     }
+}
+
+fn script_of(request: &Seen, seen: &Mutex<Vec<Seen>>, script: &Script) -> Act {
+    let own = request.header("user-agent") == Some("porchd");
+    if !own {
+        seen.lock().expect("no panic").push(request.clone());
+    }
+    script(request)
 }
 
 fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, connection: usize) -> Option<Seen> {

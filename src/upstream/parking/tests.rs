@@ -115,9 +115,8 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let guest = (0_u8..4, any::<bool>(), any::<bool>(), 0_u64..300).prop_map(
-        |(client, stranger, first, bytes)| Guest { stranger, first, bytes, ..guest(client) },
-    );
+    let guest = (0_u8..4, any::<bool>(), any::<bool>(), 0_u64..300)
+        .prop_map(|(client, stranger, first, bytes)| Guest { stranger, first, bytes, ..guest(client) });
     prop_oneof![
         8 => guest.prop_map(Event::Arrive),
         2 => any::<usize>().prop_map(Event::Leave),

@@ -125,8 +125,7 @@ async fn who_waits_during_a_reload_is_given_back_and_goes_to_the_new_home() {
     let (_, group, _probers) = absent();
     let pools = Pools::new();
     let method = Method::POST;
-    let mut sending =
-        Box::pin(pools.send(&group, Call { stay: stay(60), ..put(&method, "body", false) }));
+    let mut sending = Box::pin(pools.send(&group, Call { stay: stay(60), ..put(&method, "body", false) }));
     tokio::select! {
         _ = &mut sending => panic!("answered by nobody"),
         () = until(|| group.lot().counts().now == 1) => {}

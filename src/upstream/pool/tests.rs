@@ -1,11 +1,11 @@
 //! Attempts, kept connections, replays and budgets, against backends made of scripts.
 
+use super::*;
+use crate::config::model::BackendAddress;
 use crate::upstream::dial::DialError;
 use crate::upstream::fake::{self, Fake, error, fetch, get, put, read};
 use crate::upstream::group;
 use crate::upstream::health::Health;
-use super::*;
-use crate::config::model::BackendAddress;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
@@ -182,8 +182,7 @@ async fn other_backend_is_tried_when_one_refuses() {
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let backend = Fake::answering(OK).await;
     for balance in [Balance::RoundRobin, Balance::LeastConnections] {
-        let mut def =
-            fake::upstream(&[BackendAddress::Socket(dead), BackendAddress::Socket(backend.addr)]);
+        let mut def = fake::upstream(&[BackendAddress::Socket(dead), BackendAddress::Socket(backend.addr)]);
         def.balance = balance;
         let group = fake::groups(&[def]).remove(0);
         let pools = Pools::new();
@@ -273,8 +272,7 @@ async fn sweep_closes_what_idled_too_long() {
 #[tokio::test]
 async fn reload_keeps_connections_of_backends_that_stay() {
     let (stays, goes) = (Fake::answering(OK).await, Fake::answering(OK).await);
-    let mut def =
-        fake::upstream(&[BackendAddress::Socket(stays.addr), BackendAddress::Socket(goes.addr)]);
+    let mut def = fake::upstream(&[BackendAddress::Socket(stays.addr), BackendAddress::Socket(goes.addr)]);
     let old = fake::groups(std::slice::from_ref(&def));
     let pools = Pools::new();
     fetch(&pools, &old[0]).await;
