@@ -6,13 +6,14 @@
 //!
 //! ```text
 //! main.rs       args -> exit code; nothing else
-//! cli/          run | check | reload | certs | schema | demo | version
+//! cli/          run | check | reload | status | incidents | explain | certs | schema | demo | version
 //! supervisor/   start-up order and event loop; reload (load, diff, bind, build, swap, retire); drain; signals
 //! admin/        control socket: versioned JSON lines; asks the supervisor for actions
 //! listener/     worker threads, accept loops, PROXY protocol, TLS handshake under a deadline, connection limits
 //! serve/        hyper per connection; THE life of a request as one readable function; access records
 //! handler/      one file per action: forward, files, well_known, redirect, respond, upgrade
 //! snapshot.rs   one immutable generation of the configuration + the swap (`Live`)
+//! incidents/    when home was away and why: journal (P), its file
 //! upstream/     HTTP/1.1 client, pool, prober, health (P), select (P), retry rules (P)
 //! acme/         account, order, schedule (P: what is due when), ledger of attempts (P: rate-limit protection)
 //! tls/          certificate store, SNI resolution, server configs, tickets, the internal CA
@@ -36,6 +37,7 @@ pub mod clock;
 pub mod config;
 pub mod handler;
 pub mod http;
+pub mod incidents;
 pub mod listener;
 pub mod matrix;
 pub mod os;

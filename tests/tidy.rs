@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// The floors, top first; siblings on one floor do not import each other. `src/lib.rs` draws the same.
-const FLOORS: [&[&str]; 18] = [
+const FLOORS: [&[&str]; 19] = [
     &["cli"],
     &["supervisor"],
     &["admin"],
@@ -17,6 +17,7 @@ const FLOORS: [&[&str]; 18] = [
     &["serve"],
     &["handler"],
     &["snapshot"],
+    &["incidents"],
     &["upstream"],
     &["acme"],
     &["tls"],

@@ -6,6 +6,8 @@
 //! client.rs        a command asks the porchd that runs, and waits
 //! server.rs        accepts; conversation.rs: one client, from its line to the answer's end
 //! protocol.rs (P)  what is asked and answered, and how that is written
+//! explain.rs (P)   what would become of a request; forecast.rs (P): of one that is to be forwarded
+//! status.rs (P), explanation.rs (P)  answers that are read by programs too
 //! ```
 //!
 //! It does nothing by itself: questions go to the supervisor. Who may ask is the file system's matter
@@ -13,5 +15,9 @@
 
 pub mod client;
 mod conversation;
+pub mod explain;
+pub mod explanation;
+pub mod forecast;
 pub mod protocol;
 pub mod server;
+pub mod status;

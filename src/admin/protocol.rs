@@ -2,17 +2,26 @@
 //!
 //! Asked: `{"version":1,"do":"reload"}`, `{"version":1,"do":"certs"}`,
 //! `{"version":1,"do":"renew","name":"example.com","wait":true}` or `"all":true` in place of the name,
-//! `{"version":1,"do":"revoke","name":"example.com","reason":"superseded"}`.
+//! `{"version":1,"do":"revoke","name":"example.com","reason":"superseded"}`, `{"version":1,"do":"status"}`,
+//! `{"version":1,"do":"incidents","since":"2026-11-28T00:00:00Z"}` (`since` may be left out),
+//! `{"version":1,"do":"explain","url":"https://example.com/","method":"GET","from":"192.0.2.1"}`.
 //!
 //! Answered: any number of `{"version":1,"working":true}` while it lasts, then one line
-//! `{"version":1,"ok":true,"lines":[...],"warnings":[...]}`, `{"version":1,"ok":true,"certificates":[...]}`
+//! `{"version":1,"ok":true,"lines":[...],"warnings":[...]}`, `{"version":1,"ok":true,"certificates":[...]}`,
+//! the same with `"status":{...}`, `"incidents":[...]` or `"explanation":{...}`,
 //! or `{"version":1,"ok":false,"error":"..."}`. Text may hold line breaks.
+
+use std::net::IpAddr;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::acme::moment::Moment;
 use crate::acme::status::{CertificateStatus, Reason};
+use crate::admin::explanation::Explanation;
+use crate::admin::status::Status;
+use crate::incidents::record::Incident;
 
 /// The version that this porchd speaks. One is added when an old reader would misunderstand.
 pub const VERSION: u64 = 1;
@@ -43,6 +52,22 @@ pub enum Question {
         /// Why.
         reason: Reason,
     },
+    /// How all stands. Answered by [`Answer::Status`].
+    Status,
+    /// When upstreams were away. Answered by [`Answer::Incidents`].
+    Incidents {
+        /// Those that were over before are left out.
+        since: Option<Moment>,
+    },
+    /// What would become of a request. Answered by [`Answer::Explanation`].
+    Explain {
+        /// Its URL.
+        url: String,
+        /// Its method.
+        method: String,
+        /// The client's address.
+        from: IpAddr,
+    },
 }
 
 /// The certificates that are meant.
@@ -66,6 +91,12 @@ pub enum Answer {
     },
     /// How the certificates stand.
     Certificates(Vec<CertificateStatus>),
+    /// How all stands.
+    Status(Box<Status>),
+    /// The incidents, oldest first.
+    Incidents(Vec<Incident>),
+    /// What would become of the request.
+    Explanation(Box<Explanation>),
     /// It is not done, and nothing has changed: what is wrong and what to do about it.
     Refused(String),
 }
@@ -114,6 +145,16 @@ enum Asked {
         name: String,
         reason: Reason,
     },
+    Status {},
+    Incidents {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Moment>,
+    },
+    Explain {
+        url: String,
+        method: String,
+        from: IpAddr,
+    },
 }
 
 fn is_false(bool: &bool) -> bool {
@@ -130,6 +171,9 @@ impl From<Question> for Asked {
                 Self::Renew { name: Some(name), all: false, wait }
             }
             Question::Revoke { name, reason } => Self::Revoke { name, reason },
+            Question::Status => Self::Status {},
+            Question::Incidents { since } => Self::Incidents { since },
+            Question::Explain { url, method, from } => Self::Explain { url, method, from },
         }
     }
 }
@@ -148,6 +192,9 @@ impl TryFrom<Asked> for Question {
             Asked::Certs {} => Self::Certs,
             Asked::Renew { name, all, wait } => Self::Renew { which: which(name, all)?, wait },
             Asked::Revoke { name, reason } => Self::Revoke { name, reason },
+            Asked::Status {} => Self::Status,
+            Asked::Incidents { since } => Self::Incidents { since },
+            Asked::Explain { url, method, from } => Self::Explain { url, method, from },
         })
     }
 }
@@ -166,6 +213,12 @@ struct Said {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     certificates: Option<Vec<CertificateStatus>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<Box<Status>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incidents: Option<Vec<Incident>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    explanation: Option<Box<Explanation>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
@@ -179,6 +232,11 @@ impl From<&Heard> for Said {
             }
             Heard::Answer(Answer::Certificates(list)) => {
                 Self { ok, certificates: Some(list), ..Self::default() }
+            }
+            Heard::Answer(Answer::Status(status)) => Self { ok, status: Some(status), ..Self::default() },
+            Heard::Answer(Answer::Incidents(list)) => Self { ok, incidents: Some(list), ..Self::default() },
+            Heard::Answer(Answer::Explanation(told)) => {
+                Self { ok, explanation: Some(told), ..Self::default() }
             }
             Heard::Answer(Answer::Refused(error)) => {
                 Self { ok: Some(false), error: Some(error), ..Self::default() }
@@ -194,6 +252,11 @@ impl TryFrom<Said> for Heard {
         match said {
             Said { ok: Some(true), certificates: Some(list), .. } => {
                 Ok(Self::Answer(Answer::Certificates(list)))
+            }
+            Said { ok: Some(true), status: Some(status), .. } => Ok(Self::Answer(Answer::Status(status))),
+            Said { ok: Some(true), incidents: Some(list), .. } => Ok(Self::Answer(Answer::Incidents(list))),
+            Said { ok: Some(true), explanation: Some(told), .. } => {
+                Ok(Self::Answer(Answer::Explanation(told)))
             }
             Said { ok: Some(true), lines, warnings, .. } => {
                 Ok(Self::Answer(Answer::Done { lines, warnings }))
@@ -265,7 +328,6 @@ fn read<T: DeserializeOwned>(line: &[u8]) -> Result<T, ProtocolError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::acme::moment::Moment;
     use crate::acme::status::{Next, Source, State};
 
     fn name(name: &str) -> Which {
@@ -289,6 +351,20 @@ mod tests {
             (
                 revoke(Reason::KeyCompromise),
                 r#"{"version":1,"do":"revoke","name":"a.test","reason":"key-compromise"}"#,
+            ),
+            (Question::Status, r#"{"version":1,"do":"status"}"#),
+            (Question::Incidents { since: None }, r#"{"version":1,"do":"incidents"}"#),
+            (
+                Question::Incidents { since: Moment::parse("2026-11-23T12:00:00Z") },
+                r#"{"version":1,"do":"incidents","since":"2026-11-23T12:00:00Z"}"#,
+            ),
+            (
+                Question::Explain {
+                    url: "https://a.test/".into(),
+                    method: "GET".into(),
+                    from: [192, 0, 2, 1].into(),
+                },
+                r#"{"version":1,"do":"explain","url":"https://a.test/","method":"GET","from":"192.0.2.1"}"#,
             ),
         ] {
             assert_eq!(question.to_line(), format!("{line}\n"));

@@ -8,7 +8,6 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Subcommand};
 
 use crate::acme::moment::Moment;
-use crate::acme::status::CertificateStatus;
 use crate::acme::status::Reason;
 use crate::admin::protocol::{Answer, Question, Which};
 use crate::cli::output;
@@ -88,13 +87,12 @@ fn show(running: &Running, json: bool) -> ExitCode {
             Answer::Certificates(list) => list,
             other => return running::tell_done(other, ""),
         };
-        output::print(&if json { as_json(&list) } else { table::of(&list, Moment::of(clock::wall())) })
+        output::print(&if json {
+            running::as_json(&list)
+        } else {
+            table::of(&list, Moment::of(clock::wall()))
+        })
     })
-}
-
-fn as_json(list: &[CertificateStatus]) -> String {
-    // These types hold nothing that JSON can't: no maps, no floats.
-    running::printable_json(&serde_json::to_string_pretty(list).unwrap_or_default()) + "\n"
 }
 
 fn unconfirmed(name: &str) -> String {

@@ -92,7 +92,7 @@ impl Ports {
 fn configuration(folder: &Path, ports: Ports, home: SocketAddr) -> String {
     let Ports { https, federation, http } = ports;
     let root = folder.join("www");
-    let root = root.display();
+    let (root, folder) = (root.display(), folder.display());
     format!(
         r#"matrix:
   server_name: localhost
@@ -106,6 +106,7 @@ listeners:
   http:       {{ bind: [ "127.0.0.1:{http}" ] }}
 tls: {{ internal_ca: true }}
 admin: {{ socket: false }}
+state_dir: {folder}/state
 sites:
   - hosts: [ localhost ]
     routes:

@@ -9,13 +9,17 @@ use crate::cli::running::Running;
 
 pub mod certs;
 pub mod check;
+mod columns;
 pub mod demo;
+pub mod explain;
+pub mod incidents;
 mod output;
 pub mod reload;
 pub mod run;
 pub mod running;
 pub mod schema;
 mod stand_in;
+pub mod status;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/porchd/porchd.yaml";
@@ -53,6 +57,27 @@ enum Command {
         #[command(flatten)]
         running: Running,
     },
+    /// Show how all stands: home, who waits, what is asked, certificates, the last reload, the last incidents.
+    Status {
+        #[command(flatten)]
+        running: Running,
+        #[command(flatten)]
+        status: status::Arguments,
+    },
+    /// Show when home was away, why, and what became of the requests that came meanwhile.
+    Incidents {
+        #[command(flatten)]
+        running: Running,
+        #[command(flatten)]
+        incidents: incidents::Arguments,
+    },
+    /// Say what would become of a request: who takes it, how it is forwarded, what is answered right now.
+    Explain {
+        #[command(flatten)]
+        running: Running,
+        #[command(flatten)]
+        explain: explain::Arguments,
+    },
     /// Show the certificates of the running porchd, renew or revoke them.
     Certs {
         #[command(flatten)]
@@ -78,6 +103,9 @@ pub fn main() -> ExitCode {
         Command::Run { file } => run::run(&file),
         Command::Check { file, expand, offline } => check::run(&file, expand, offline),
         Command::Reload { running } => reload::run(&running),
+        Command::Status { running, status } => status::run(&running, &status),
+        Command::Incidents { running, incidents } => incidents::run(&running, &incidents),
+        Command::Explain { running, explain } => explain::run(&running, &explain),
         Command::Certs { running, certs } => certs::run(&running, certs),
         Command::Schema => schema::run(),
         Command::Demo { port } => demo::run(port),

@@ -10,6 +10,9 @@ use crate::admin::client::{self, AskError};
 use crate::admin::protocol::{Answer, Question};
 use crate::cli::{DEFAULT_FILE, output};
 use crate::config;
+use crate::config::model::Config;
+use crate::provision::Provision;
+use crate::provision::in_process::InProcess;
 
 /// How the running porchd is found.
 #[derive(Debug, Args)]
@@ -24,7 +27,7 @@ pub struct Running {
 
 /// There is no socket to ask at.
 #[derive(Debug, thiserror::Error)]
-enum NoSocket {
+pub(super) enum NoSocket {
     /// The configuration is not there, and whether there is another one nobody knows.
     #[error("{} says where porchd can be asked, and cannot be read: {source}; -f names another \
              configuration, -s the control socket itself", file.display())]
@@ -39,17 +42,70 @@ enum NoSocket {
     Off(PathBuf),
 }
 
+/// There is no answer, or it is a refusal.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unanswered {
+    /// Where to ask is not known.
+    #[error("{0}")]
+    Nowhere(#[from] NoSocket),
+    /// Nobody understood.
+    #[error("{0}")]
+    Asked(#[from] AskError),
+    /// porchd says no.
+    #[error("{}", .0.trim_end())]
+    Refused(String),
+}
+
+impl Unanswered {
+    /// Whether no porchd runs there, as far as that can be told.
+    pub(super) fn nobody_runs(&self) -> bool {
+        matches!(self, Self::Nowhere(_) | Self::Asked(AskError::Nobody { .. }))
+    }
+
+    /// Tells it; the status is that of a command that has failed.
+    pub(super) fn complain(&self) -> ExitCode {
+        // It may quote what was heard.
+        output::complain(&format!("{}\n", printable(&self.to_string())));
+        ExitCode::FAILURE
+    }
+}
+
 impl Running {
     /// Asks, waits, and tells the answer by `tell`. When there is none, or it is a refusal, that is told
     /// and the status is 1.
     pub(super) fn ask(&self, question: &Question, tell: impl FnOnce(Answer) -> ExitCode) -> ExitCode {
-        match socket_path(&self.file, self.socket.as_deref()) {
-            Ok(socket) => told(client::ask(&socket, question, client::SILENCE), tell),
-            Err(error) => {
-                output::complain(&format!("{error}\n"));
-                ExitCode::FAILURE
-            }
+        match self.answer(question) {
+            Ok(answer) => tell(answer),
+            Err(unanswered) => unanswered.complain(),
         }
+    }
+
+    /// Asks and waits.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a refusal.
+    pub(super) fn answer(&self, question: &Question) -> Result<Answer, Unanswered> {
+        let socket = socket_path(&self.file, self.socket.as_deref())?;
+        match client::ask(&socket, question, client::SILENCE)? {
+            Answer::Refused(why) => Err(Unanswered::Refused(why)),
+            answer => Ok(answer),
+        }
+    }
+
+    /// The configuration as its file says it now, and the file's name.
+    ///
+    /// # Errors
+    /// What is wrong with the file, as text with line breaks.
+    pub(super) fn configuration(&self) -> Result<Config, String> {
+        let name = self.file.display().to_string();
+        let text = InProcess::new(self.file.clone()).configuration();
+        let text = text.map_err(|error| format!("the configuration cannot be read: {error}\n"))?;
+        config::load(&text, &name).map(|loaded| loaded.config).map_err(|report| report.render(false))
+    }
+
+    /// The name of the configuration's file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
     }
 }
 
@@ -68,36 +124,30 @@ fn socket_path(file: &Path, socket: Option<&Path>) -> Result<PathBuf, NoSocket> 
     config::control_socket(&String::from_utf8_lossy(&text)).ok_or_else(|| NoSocket::Off(file.into()))
 }
 
-fn told(answer: Result<Answer, AskError>, tell: impl FnOnce(Answer) -> ExitCode) -> ExitCode {
-    match answer {
-        Ok(Answer::Refused(why)) => {
-            output::complain(&format!("{}\n", printable(why.trim_end())));
-            ExitCode::FAILURE
-        }
-        Ok(answer) => tell(answer),
-        // It may quote what was heard.
-        Err(error) => {
-            output::complain(&format!("{}\n", printable(&error.to_string())));
-            ExitCode::FAILURE
-        }
-    }
-}
-
 /// Tells that it is done: warnings to standard error, what was done to standard output; `nothing` is said
 /// when there is nothing to say.
 pub(super) fn tell_done(answer: Answer, nothing: &str) -> ExitCode {
     let (lines, warnings) = match answer {
         Answer::Done { lines, warnings } => (lines, warnings),
-        _ => {
-            output::complain("porchd has answered another question than this one\n");
-            return ExitCode::FAILURE;
-        }
+        _ => return another_answer(),
     };
     for warning in warnings {
         output::complain(&format!("warning: {}\n", printable(&warning)));
     }
     let text: String = lines.iter().map(|line| printable(line) + "\n").collect();
     output::print(if text.is_empty() { nothing } else { &text })
+}
+
+/// The answer is to something that was not asked.
+pub(super) fn another_answer() -> ExitCode {
+    output::complain("porchd has answered another question than this one\n");
+    ExitCode::FAILURE
+}
+
+/// `value` as JSON for a terminal.
+pub(super) fn as_json(value: &impl serde::Serialize) -> String {
+    // What is told holds nothing that JSON can't: no maps, no floats.
+    printable_json(&serde_json::to_string_pretty(value).unwrap_or_default()) + "\n"
 }
 
 /// `text` without what a terminal would obey instead of showing it: some of it comes from a CA.

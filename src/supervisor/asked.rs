@@ -3,10 +3,13 @@
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
+use crate::acme::moment::Moment;
 use crate::acme::service::{Command, Renewal, Revocation, Told};
+use crate::admin::explain;
 use crate::admin::protocol::{Answer, Question, Which};
 use crate::admin::server::Ask;
 use crate::clock;
+use crate::incidents::record::Incident;
 use crate::supervisor::control::Control;
 
 impl Control {
@@ -26,6 +29,22 @@ impl Control {
                 let report = self.daemon.certificates().report(clock::wall());
                 spawn_local(async move { reply.send(Answer::Certificates(report.await)) });
             }
+            Question::Status => {
+                let mut status = Box::new(self.status());
+                let report = self.daemon.certificates().report(clock::wall());
+                spawn_local(async move {
+                    status.certificates = report.await;
+                    reply.send(Answer::Status(status))
+                });
+            }
+            Question::Incidents { since } => {
+                let wanted = |incident: &&Incident| since.is_none_or(|since| incident.is_within(since));
+                let incidents = self.daemon.outages().journal().all().filter(wanted).cloned();
+                let _ = reply.send(Answer::Incidents(incidents.collect()));
+            }
+            Question::Explain { url, method, from } => {
+                let _ = reply.send(self.explained(&explain::Asked { url: &url, method: &method, from }));
+            }
             Question::Renew { which, wait } => {
                 let name = match which {
                     Which::All => None,
@@ -36,6 +55,21 @@ impl Control {
             Question::Revoke { name, reason } => {
                 self.ask_acme(reply, |reply| Command::Revoke(Revocation { name, reason, reply }));
             }
+        }
+    }
+
+    fn explained(&self, asked: &explain::Asked<'_>) -> Answer {
+        let snapshot = self.daemon.snapshot();
+        let world = explain::World {
+            config: &snapshot.config,
+            routes: &snapshot.routes,
+            addresses: &self.daemon.in_force().addresses(),
+            standing: &|name| self.standing(name),
+            now: Moment::of(clock::wall()),
+        };
+        match explain::explain(&world, asked) {
+            Ok(told) => Answer::Explanation(Box::new(told)),
+            Err(error) => Answer::Refused(error.to_string()),
         }
     }
 

@@ -148,5 +148,21 @@ fn of_served(served: &Served, now: Moment) -> Option<CertificateStatus> {
     })
 }
 
+/// The files of certificates that `store` has and `old` has not.
+pub fn new_files(old: &Store, store: &Store) -> Vec<String> {
+    let known = |served: &Arc<Served>| old.all().iter().any(|other| Arc::ptr_eq(other, served));
+    let new = store.all().iter().filter(|served| !known(served));
+    new.filter_map(|served| match &served.origin {
+        Origin::File(path) => Some(path.display().to_string()),
+        _ => None,
+    })
+    .collect()
+}
+
+/// What is told of new files.
+pub fn taken_up(files: &[String]) -> String {
+    format!("certificates taken up from {}", files.join(", "))
+}
+
 /// A reload may keep the control thread from showing what was ordered, and nobody must wait for it for ever.
 const SHOWN: Duration = Duration::from_secs(15);

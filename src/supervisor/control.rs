@@ -8,7 +8,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender, unbounded_channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::acme::moment::Moment;
 use crate::admin::server::Ask;
+use crate::admin::status::Reloaded;
+use crate::clock;
 use crate::os::notify;
 use crate::provision::Provision;
 use crate::supervisor::daemon::{Daemon, Links, StartError};
@@ -17,6 +20,7 @@ use crate::supervisor::refusal::Refusal;
 use crate::supervisor::signals::{Asked, Signals};
 use crate::tls::challenges::Challenges;
 use crate::tls::managed::Managed;
+use crate::upstream::prober;
 
 /// What the control thread is asked.
 #[derive(Debug)]
@@ -43,6 +47,10 @@ pub enum Request {
     Asked(Ask),
     /// What is offered to CAs that look.
     Challenges(Sender<Challenges>),
+    /// To look how the upstreams stand.
+    LookAtUpstreams,
+    /// To take what a prober has found.
+    Reported(prober::Report),
 }
 
 /// Where requests come from.
@@ -50,6 +58,7 @@ pub struct Inbox {
     requests: UnboundedReceiver<Request>,
     asks: UnboundedReceiver<Ask>,
     looks: Interval,
+    seconds: Interval,
     /// None where porchd runs inside another program.
     signals: Option<Signals>,
 }
@@ -60,6 +69,10 @@ pub struct Control {
     pub daemon: Daemon,
     /// What it listens to.
     pub inbox: Inbox,
+    /// When it was started.
+    pub started: Moment,
+    /// What came of the last reload.
+    pub reloaded: Option<Reloaded>,
 }
 
 impl Control {
@@ -74,9 +87,8 @@ impl Control {
         let signals = if embedded { None } else { Some(Signals::catch()?) };
         let (asked, asks) = unbounded_channel();
         let (daemon, notices) = Daemon::start(provision, embedded, Links { requests: to, asks: asked })?;
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let control = Self { daemon, inbox: Inbox { requests, asks, looks, signals } };
+        let inbox = Inbox { requests, asks, looks: every(LOOK_EVERY), seconds: every(SECOND), signals };
+        let control = Self { daemon, inbox, started: Moment::of(clock::wall()), reloaded: None };
         notices.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         tracing::info!("ready: {}", control.daemon.status_line());
         control.tell_ready();
@@ -118,6 +130,8 @@ impl Control {
                 reply.map(|reply| reply.send(complaints));
             }
             Request::Asked(ask) => self.tell_asked(ask).await,
+            Request::LookAtUpstreams => self.daemon.look_at_upstreams(),
+            Request::Reported(report) => self.daemon.reported(report),
             Request::Reopen => self.reopen_logs(),
             Request::Addresses(reply) => drop(reply.send(self.daemon.in_force().addresses())),
             Request::Parked(reply) => drop(reply.send(self.daemon.in_force().parked())),
@@ -132,6 +146,7 @@ impl Control {
         self.tell(notify::reloading);
         let result = self.daemon.reload().await;
         let generation = self.daemon.in_force().number;
+        self.reloaded = Some(Reloaded::of(&result, Moment::of(clock::wall())));
         match &result {
             Ok(Notices { warnings, changes }) => {
                 warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -182,6 +197,7 @@ impl Inbox {
         tokio::select! {
             Some(ask) = self.asks.recv() => Request::Asked(ask),
             _ = self.looks.tick() => Request::Look(None),
+            _ = self.seconds.tick() => Request::LookAtUpstreams,
             // `Running` was dropped without being waited for: nobody is interested any more.
             request = self.requests.recv() => request.unwrap_or(Request::Abort),
             asked = asked => match asked {
@@ -193,5 +209,22 @@ impl Inbox {
     }
 }
 
+impl Reloaded {
+    fn of(result: &Result<Notices, Refusal>, at: Moment) -> Self {
+        match result {
+            Ok(notices) => Self { at, ok: true, changes: notices.changes.clone(), error: None },
+            Err(refusal) => Self { at, ok: false, changes: Vec::new(), error: Some(refusal.to_string()) },
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Between two looks at the upstreams.
+const SECOND: Duration = Duration::from_secs(1);
 /// Between two looks at certificates' files: what a renewal beside porchd puts there is shown within a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(30);

@@ -21,12 +21,13 @@ use crate::provision::{Provision, ProvisionError};
 use crate::serve::worker::Worker;
 use crate::snapshot;
 use crate::supervisor::binds::Bound;
-use crate::supervisor::certificates::Certificates;
+use crate::supervisor::certificates::{Certificates, new_files, taken_up};
 use crate::supervisor::control::Request;
 use crate::supervisor::control_socket::Change;
 use crate::supervisor::generation::Generation;
 use crate::supervisor::larders;
 use crate::supervisor::logs::{LogFiles, Logs};
+use crate::supervisor::outages::Outages;
 use crate::supervisor::prepare::{Notices, Opened, Prepared, prepare};
 use crate::supervisor::refusal::Refusal;
 use crate::supervisor::state::{self, State};
@@ -34,8 +35,6 @@ use crate::supervisor::threads::Threads;
 use crate::telemetry::access;
 use crate::tls;
 use crate::tls::managed::Managed;
-use crate::tls::store::{Origin, Served, Store};
-use crate::upstream::health::{Health, Transition};
 use crate::upstream::pool::Pools;
 use crate::upstream::prober::{self, Probers};
 
@@ -49,6 +48,9 @@ pub struct Daemon {
     shared: Arc<Shared>,
     threads: Threads,
     probers: Probers,
+    outages: Outages,
+    // Where probers send what they find. Weak: `Running` must be able to end it all.
+    reports: WeakUnboundedSender<Request>,
     logs: Logs,
     descriptors: u64,
     embedded: bool,
@@ -105,6 +107,7 @@ impl Daemon {
         let logs =
             if embedded { Logs::embedded() } else { Logs::of_process(&generation.config.log, &mut files)? };
         let live = snapshot::Live::new(snapshot);
+        let reports = links.requests.clone();
         let certificates = Certificates::new(store, state, links.requests);
         let shared = Arc::new(Shared::new(Permits::new(bounds(&generation.config, descriptors))));
         let (seen, shown, access) = (live.clone(), certificates.live.clone(), logs.access.clone());
@@ -113,7 +116,6 @@ impl Daemon {
             let worker = Worker::new(&seen, Pools::new(), access::Log::new(access), offered);
             Rc::new(WorkerAdapter { worker, certificates: shown })
         })?;
-        let probers = Probers::default();
         let mut daemon = Self {
             provision,
             in_force: generation,
@@ -123,7 +125,9 @@ impl Daemon {
             embedded,
             shared,
             threads,
-            probers,
+            probers: Probers::default(),
+            outages: Outages::default(),
+            reports,
             logs,
             descriptors,
         };
@@ -174,7 +178,14 @@ impl Daemon {
         }
         self.shared.permits.rebound(bounds(config, self.descriptors));
         larders::stock(&self.live.load());
-        self.probers.follow(&self.in_force.groups, &tell_health);
+        if let Some(folder) = self.certificates.state.take_for_incidents() {
+            self.outages.keep_in(folder);
+        }
+        let reports = self.reports.clone();
+        self.probers.follow(&self.in_force.groups, &move |report: prober::Report| {
+            // At an end nobody is left to hear of it.
+            reports.upgrade().map(|control| control.send(Request::Reported(report)));
+        });
         for (bound, sockets) in opened {
             self.threads.open(bound.id, &bound.listener, sockets);
         }
@@ -255,6 +266,32 @@ impl Daemon {
         complaints
     }
 
+    /// Looks how the upstreams stand, and remembers it.
+    pub fn look_at_upstreams(&mut self) {
+        self.outages.look(&self.in_force.groups);
+    }
+
+    /// Takes what a prober has found.
+    pub fn reported(&mut self, report: prober::Report) {
+        self.outages.reported(report);
+        self.look_at_upstreams();
+    }
+
+    /// What is known of outages.
+    pub fn outages(&self) -> &Outages {
+        &self.outages
+    }
+
+    /// What requests see.
+    pub fn snapshot(&self) -> Arc<snapshot::Snapshot> {
+        self.live.load()
+    }
+
+    /// How many connections there may be.
+    pub fn most(&self) -> usize {
+        bounds(&self.in_force.config, self.descriptors).total
+    }
+
     /// How many connections are open.
     pub fn open(&self) -> usize {
         self.shared.permits.open()
@@ -267,35 +304,10 @@ impl Daemon {
             format!("{name} on {}", addresses.join(", "))
         };
         let listeners: Vec<String> = self.in_force.addresses().into_iter().map(listener).collect();
-        let most = bounds(&self.in_force.config, self.descriptors).total;
+        let most = self.most();
         let threads = self.in_force.shape.threads;
         format!("{}; {threads} threads; at most {most} connections", listeners.join("; "))
     }
-}
-
-/// Health changes are what an operator looks for first after an outage.
-fn tell_health(report: prober::Report) {
-    match report.news {
-        prober::News::Changed(Transition { to: Health::Down, .. }) | prober::News::NoProbePath(_) => {
-            tracing::warn!("{report}");
-        }
-        prober::News::Changed(_) => tracing::info!("{report}"),
-    }
-}
-
-/// The files of certificates that `store` has and `old` has not.
-fn new_files(old: &Store, store: &Store) -> Vec<String> {
-    let known = |served: &Arc<Served>| old.all().iter().any(|other| Arc::ptr_eq(other, served));
-    let new = store.all().iter().filter(|served| !known(served));
-    new.filter_map(|served| match &served.origin {
-        Origin::File(path) => Some(path.display().to_string()),
-        _ => None,
-    })
-    .collect()
-}
-
-fn taken_up(files: &[String]) -> String {
-    format!("certificates taken up from {}", files.join(", "))
 }
 
 fn ids(bounds: &[Bound]) -> Vec<SocketId> {

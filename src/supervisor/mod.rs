@@ -7,8 +7,9 @@
 //! daemon.rs      everything that runs; the one commit of a generation
 //! prepare.rs     everything that can fail, before anything changes; refusal.rs: why it did
 //! threads.rs     all threads steered as one; logs.rs: where log lines go
-//! asked.rs       what the control socket is answered; control_socket.rs: when it opens and closes
 //! larders.rs     what upstreams are asked for, to have it while they are away
+//! asked.rs       what the control socket is answered; status.rs: how all stands; control_socket.rs: when it opens
+//! outages.rs     how the upstreams stand, and what is remembered of it
 //! certificates.rs what is shown and ordered; state.rs: the folder that remembers it
 //! generation.rs  what is in force; binds.rs (P), shape.rs (P)
 //! ```
@@ -24,11 +25,13 @@ pub mod daemon;
 pub mod generation;
 pub mod larders;
 pub mod logs;
+pub mod outages;
 pub mod prepare;
 pub mod refusal;
 pub mod shape;
 pub mod signals;
 pub mod state;
+pub mod status;
 pub mod stop;
 #[cfg(test)]
 mod tests;

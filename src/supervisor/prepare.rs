@@ -76,6 +76,7 @@ pub fn prepare(
     let shape = shape(old, &config, machine)?;
     let carried = old.map_or_else(Carried::fresh, |old| Ok(old.carried.clone()))?;
     state.open(provision, &config, &mut notices.warnings)?;
+    state.open_for_incidents(provision, &config, &mut notices.warnings);
     let certificates = tls::load::load(&config, provision, &carried, state.managed(&config), clock::wall())?;
     notices.warnings.extend(certificates.warnings.iter().map(ToString::to_string));
     let store = Arc::new(certificates.store);

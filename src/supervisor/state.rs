@@ -5,10 +5,11 @@ use crate::acme::preflight::Listening;
 use crate::acme::records::Stored;
 use crate::acme::target::{Secrets, Target};
 use crate::acme::vault::Vault;
+use crate::acme::vault::error::VaultError;
 use crate::acme::wanted::{self, Wanted};
 use crate::config::model::Config;
 use crate::config::model::acme::Authority;
-use crate::os::folder::Lock;
+use crate::os::folder::{Folder, Lock};
 use crate::provision::Provision;
 use crate::supervisor::refusal::Refusal;
 use crate::tls::managed::Managed;
@@ -17,16 +18,29 @@ use crate::tls::store::Store;
 /// The state folder, once some configuration has needed it.
 #[derive(Default)]
 pub struct State {
+    // Held as long as the process lives: a second porchd must not order beside this one.
+    lock: Option<Lock>,
     opened: Option<Opened>,
     /// What the ACME thread published last.
     pub managed: Vec<Managed>,
+    incidents: Incidents,
 }
 
 struct Opened {
-    // Held as long as the process lives: a second porchd must not order beside this one.
-    _lock: Option<Lock>,
     // Until the ACME thread takes them.
     taken: Option<(Vault, Vec<Stored>)>,
+}
+
+/// The folder as far as it remembers incidents.
+#[derive(Default)]
+enum Incidents {
+    /// No configuration had an upstream yet.
+    #[default]
+    NotWanted,
+    /// It is there to be taken.
+    Here(Folder),
+    /// It was taken, or can't be had.
+    Settled,
 }
 
 impl State {
@@ -41,15 +55,12 @@ impl State {
             return Ok(());
         }
         let vault = Vault::open(provision.state_folder(&config.state_dir).map_err(Refusal::State)?);
-        let lock = match vault.lock() {
-            Ok(lock) => Some(lock),
+        match self.hold(&vault) {
+            Ok(()) => {}
             Err(error) if error.is_held() => return Err(Refusal::StateHeld(error)),
             // A disk that is full or read-only is no reason not to serve.
-            Err(error) => {
-                warnings.push(error.to_string());
-                None
-            }
-        };
+            Err(error) => warnings.push(error.to_string()),
+        }
         if let Err(error) = vault.tidy() {
             warnings.push(error.to_string());
         }
@@ -58,7 +69,60 @@ impl State {
         let managed =
             |stored: &Stored| Managed { site: stored.site.as_str().into(), pair: stored.pair.clone() };
         self.managed = stored.iter().map(managed).collect();
-        self.opened = Some(Opened { _lock: lock, taken: Some((vault, stored)) });
+        self.opened = Some(Opened { taken: Some((vault, stored)) });
+        Ok(())
+    }
+
+    /// Opens the folder for incidents, if `config` has upstreams and this was not tried yet. Nothing depends on it.
+    pub fn open_for_incidents(
+        &mut self,
+        provision: &mut dyn Provision,
+        config: &Config,
+        warnings: &mut Vec<String>,
+    ) {
+        if config.upstreams.is_empty() || !matches!(self.incidents, Incidents::NotWanted) {
+            return;
+        }
+        self.incidents = match self.folder_for_incidents(provision, config) {
+            Ok(folder) => Incidents::Here(folder),
+            Err(why) => {
+                warnings.push(format!("incidents are kept in memory alone: {why}"));
+                Incidents::Settled
+            }
+        };
+    }
+
+    fn folder_for_incidents(
+        &mut self,
+        provision: &mut dyn Provision,
+        config: &Config,
+    ) -> Result<Folder, String> {
+        let open = |provision: &mut dyn Provision| {
+            provision.state_folder(&config.state_dir).map_err(|error| error.to_string())
+        };
+        let vault = Vault::open(open(provision)?);
+        self.hold(&vault).map_err(|error| error.to_string())?;
+        vault.tidy().map_err(|error| error.to_string())?;
+        open(provision)
+    }
+
+    /// The folder for incidents; once.
+    pub fn take_for_incidents(&mut self) -> Option<Folder> {
+        match std::mem::replace(&mut self.incidents, Incidents::Settled) {
+            Incidents::Here(folder) => Some(folder),
+            Incidents::NotWanted => {
+                self.incidents = Incidents::NotWanted;
+                None
+            }
+            Incidents::Settled => None,
+        }
+    }
+
+    /// Takes the lock, unless this process has it.
+    fn hold(&mut self, vault: &Vault) -> Result<(), VaultError> {
+        if self.lock.is_none() {
+            self.lock = Some(vault.lock()?);
+        }
         Ok(())
     }
 

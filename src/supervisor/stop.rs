@@ -37,6 +37,9 @@ impl Control {
             match request {
                 Request::Stop | Request::Abort => break,
                 Request::Reopen => self.reopen_logs(),
+                // Those who wait are released until the last moment, and remembered.
+                Request::LookAtUpstreams => self.daemon.look_at_upstreams(),
+                Request::Reported(report) => self.daemon.reported(report),
                 // It would be out of force before anybody met it; whoever asked sees the channel closed.
                 Request::Reload(_) | Request::Addresses(_) | Request::Ca(_) | Request::Challenges(_) => {}
                 Request::Ordered(..) | Request::Look(_) | Request::Asked(_) | Request::Parked(_) => {}

@@ -16,7 +16,7 @@ use crate::porch::Porch;
 use crate::tls::{Folder, Shaken, certificate, config};
 
 /// Exit status, standard output and standard error of `porchd ARGUMENTS -s SOCKET`.
-fn asks(socket: &Path, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn asks(socket: &Path, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_porchd"));
     command.args(arguments).arg("-s").arg(socket).stdin(Stdio::null());
     let Output { status, stdout, stderr } = command.output().expect("the binary starts");

@@ -26,3 +26,4 @@ mod routes;
 mod streams;
 mod tls;
 mod tunnels;
+mod view;

@@ -159,6 +159,7 @@ fn complete(text: &str, folder: &Path) -> String {
     // The machine's own porchd may have the default's.
     add("admin:", "admin: { socket: false }\n");
     add("threads:", "threads: 2\n");
+    add("state_dir:", &format!("state_dir: {}\n", folder.join("state").display()));
     // `.ci/run` runs the suite in both modes.
     if let Ok(mode) = std::env::var("PORCHD_TEST_ACCEPT") {
         add("accept:", &format!("accept: {mode}\n"));

@@ -2,11 +2,9 @@
 //!
 //! It is given the time and reads nothing.
 
-use std::time::Duration;
-
 use crate::acme::moment::Moment;
 use crate::acme::status::{CertificateStatus, LastError, LeftOut, Next, Source, State};
-use crate::cli::running::printable;
+use crate::cli::columns::{coming, minute, paragraph, span};
 
 /// All of `list`, as it stands at `now`.
 pub(super) fn of(list: &[CertificateStatus], now: Moment) -> String {
@@ -116,69 +114,21 @@ fn next(status: &CertificateStatus, now: Moment) -> (&'static str, String) {
     (label, text)
 }
 
-/// A time to come, as a date and from now on.
-fn coming(at: Moment, now: Moment) -> String {
-    if at <= now { String::from("now") } else { format!("{}, in {}", minute(at), span(at.since(now))) }
-}
-
-/// To the minute, such as `2026-11-23 15:04 UTC`.
-fn minute(at: Moment) -> String {
-    let text = at.to_string();
-    let (day, time) = text.split_once('T').unwrap_or((&text, ""));
-    format!("{day} {} UTC", time.get(..5).unwrap_or_default())
-}
-
-/// In the largest unit of which there are at least two.
-fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let unit = [(86_400, "days"), (3_600, "hours"), (60, "minutes")];
-    match unit.into_iter().find(|(length, _)| seconds >= 2 * length) {
-        Some((length, name)) => format!("{} {name}", seconds / length),
-        None if seconds == 1 => String::from("1 second"),
-        None => format!("{seconds} seconds"),
-    }
-}
-
 /// The host of a directory's URL, which is how people know a CA.
 fn host(directory: &str) -> &str {
     let rest = directory.split_once("://").map_or(directory, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)
 }
 
-/// `text` in lines of at most [`WIDTH`] columns; those after the first begin with `indent` blanks. The
-/// first `kept` bytes are not broken. A word that is longer than a line (a URL) stays whole.
-fn paragraph(text: &str, kept: usize, indent: usize) -> String {
-    let text = printable(text).replace('\n', " ");
-    let (mut line, rest) = match text.split_at_checked(kept) {
-        Some((head, rest)) => (head.to_owned(), rest),
-        None => (String::new(), &*text),
-    };
-    let mut lines = String::new();
-    let mut empty = true;
-    for word in rest.split_whitespace() {
-        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            lines += &line;
-            lines.push('\n');
-            line = " ".repeat(indent);
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line += word;
-        empty = false;
-    }
-    lines + &line + "\n"
-}
-
-/// Columns of a terminal that nobody has widened.
-const WIDTH: usize = 80;
 /// Columns of a label with the blanks behind it.
 const LABEL: usize = 9;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::cli::columns::WIDTH;
 
     fn at(text: &str) -> Moment {
         Moment::parse(text).unwrap()
