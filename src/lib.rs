@@ -8,7 +8,7 @@
 //! main.rs       args -> exit code; nothing else
 //! cli/          run | check | reload | status | incidents | explain | certs | schema | demo | version
 //! supervisor/   start-up order and event loop; reload (load, diff, bind, build, swap, retire); drain; signals
-//! admin/        control socket: versioned JSON lines; asks the supervisor for actions
+//! admin/        control socket: versioned JSON lines; asks the supervisor for actions; /metrics
 //! listener/     worker threads, accept loops, PROXY protocol, TLS handshake under a deadline, connection limits
 //! serve/        hyper per connection; THE life of a request as one readable function; access records
 //! handler/      one file per action: forward, files, well_known, redirect, respond, upgrade
@@ -20,7 +20,7 @@
 //! provision/    everything that needs privileges, behind one trait: listeners, key material, log sinks
 //! http/         authority (P), headers (P), head scanner (P), faults: one table (P), replies (P)
 //! route/        (P) host and path match; deny wins; decoded copy to match, original bytes to forward
-//! telemetry/    diagnostics and access lines, and where they go
+//! telemetry/    diagnostics and access lines, and where they go; counts of requests, rates of them (P)
 //! config/       file mirror -> resolved types, valid by construction (P); all errors at once, with carets; diff (P)
 //! matrix/       (P) endpoint classes, error bodies, well-known documents, redaction of secrets
 //! os/           the system's own calls behind same-named functions; the only unsafe code

@@ -91,6 +91,7 @@ async fn next(
     if let Some(slot) = shared.permits.try_slot() {
         return (stream, peer, slot);
     }
+    shared.counters.paused.add();
     tell_full(shared);
     // This one waits in hand and all others in the kernel's backlog.
     (stream, peer, shared.permits.slot().await)

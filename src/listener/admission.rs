@@ -69,7 +69,7 @@ pub async fn admit_and_serve<S: Serving>(
 ) {
     let (listener, peer) = (accepted.listener.clone(), accepted.peer);
     // Boxed: what a handshake needs would otherwise stay reserved for the connection's whole life.
-    match Box::pin(admit_in_time(serving, accepted, connection)).await {
+    match Box::pin(admit_in_time(serving, &shared, accepted, connection)).await {
         Ok(service) => service.await,
         Err(error) => record_failure(&shared, &listener, peer, &error),
     }
@@ -89,19 +89,26 @@ fn record_failure(shared: &Shared, listener: &str, peer: SocketAddr, error: &Han
         return;
     }
     shared.counters.failed.add();
+    match error {
+        HandshakeError::Tls(_) => shared.counters.unshaken.add(),
+        HandshakeError::TimedOut => shared.counters.timed_out.add(),
+        _ => {}
+    }
     let error: &dyn std::error::Error = error;
     tracing::debug!(listener, %peer, error, "connection dropped before its first request");
 }
 
 async fn admit_in_time<S: Serving>(
     serving: Rc<S>,
+    shared: &Shared,
     accepted: Accepted,
     connection: OpenConnection,
 ) -> Result<Service, HandshakeError> {
     let listener = accepted.listener.clone();
     let peer = accepted.peer.ip().to_canonical();
     let terms = serving.terms(&listener, peer).ok_or(HandshakeError::Removed)?;
-    let admitted = tokio::time::timeout(terms.handshake, admit(serving.clone(), terms, accepted, connection));
+    let admission = admit(serving.clone(), shared, terms, accepted, connection);
+    let admitted = tokio::time::timeout(terms.handshake, admission);
     let service = admitted.await.map_err(|_| HandshakeError::TimedOut)??;
     // Closed, or turned to TLS, while it was on its way: it was in nobody's list to be told.
     let still = serving.terms(&listener, peer).filter(|still| still.tls == terms.tls);
@@ -111,6 +118,7 @@ async fn admit_in_time<S: Serving>(
 
 async fn admit<S: Serving>(
     serving: Rc<S>,
+    shared: &Shared,
     terms: Terms,
     accepted: Accepted,
     connection: OpenConnection,
@@ -126,13 +134,14 @@ async fn admit<S: Serving>(
     }
     let certificate = |sni: Option<&Arc<str>>| serving.certificate(sni, local.ip());
     let shaken = handshake(stream, certificate, |sni| serving.challenge(sni)).await?;
-    let Established { stream, sni, h2, certificate } = match shaken {
+    let Established { stream, sni, h2, resumed, certificate } = match shaken {
         Shaken::Established(established) => established,
         Shaken::Proven => {
             tracing::debug!(listener = &*listener, peer = %client, "a CA has looked by tls-alpn-01");
             return Ok(Box::pin(ready(())));
         }
     };
+    if resumed { &shared.counters.resumed } else { &shared.counters.shaken }.add();
     let tls = Some(TlsFacts { sni, h2, served: certificate });
     let arrived = Arrived { client, local, listener, tls, permit };
     Ok(Box::pin(serving.serve(arrived, Stream::Tls(stream))))

@@ -6,8 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use rustls::server::{Acceptor, ClientHello};
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -31,6 +31,8 @@ pub struct Established<C> {
     pub sni: Option<Arc<str>>,
     /// Whether HTTP/2 was negotiated (RFC 7301).
     pub h2: bool,
+    /// Whether it took up an earlier session.
+    pub resumed: bool,
     /// The certificate that the client was shown.
     pub certificate: C,
 }
@@ -100,8 +102,10 @@ pub async fn handshake<C: Certificate>(
     };
     let config = certificate.config().clone();
     let stream = Box::pin(async move { start.into_stream(config).await.map(Box::new) }).await?;
-    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Ok(Shaken::Established(Established { stream, sni, h2, certificate }))
+    let tls = stream.get_ref().1;
+    let h2 = tls.alpn_protocol() == Some(b"h2");
+    let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
+    Ok(Shaken::Established(Established { stream, sni, h2, resumed, certificate }))
 }
 
 /// Whether a CA looks: it offers its protocol and no other (RFC 8737 section 3).

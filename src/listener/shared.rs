@@ -30,6 +30,16 @@ pub struct Counters {
     pub too_many: Counter,
     /// Connections that did not come through PROXY header and handshake.
     pub failed: Counter,
+    /// Of these, the ones for which `limits.handshake` was too short.
+    pub timed_out: Counter,
+    /// Times that accepting paused, since `limits.connections` were open.
+    pub paused: Counter,
+    /// TLS handshakes from the beginning.
+    pub shaken: Counter,
+    /// TLS handshakes that took up an earlier session.
+    pub resumed: Counter,
+    /// TLS handshakes that failed.
+    pub unshaken: Counter,
 }
 
 /// A number that all threads add to.

@@ -74,7 +74,7 @@ impl Arrival {
     ) -> Self {
         let begun = worker.now();
         let hidden = progress.begin(begun);
-        let in_flight = InFlight { worker: worker.clone(), progress: progress.clone() };
+        let in_flight = InFlight::new(worker.clone(), progress.clone());
         let snapshot = worker.snapshot_of(&arrived.listener);
         let switch = switch.clone();
         Self { in_flight, arrived: arrived.clone(), snapshot, hidden, switch, begun }
@@ -107,6 +107,7 @@ impl Arrival {
         let tls = self.arrived.tls.is_some();
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         let endpoint = Endpoint::of(&parts.method, target);
+        self.in_flight.is_of(endpoint.class);
         Visit {
             asked: Asked { head: parts.method == Method::HEAD, matrix: endpoint.matrix, tls },
             endpoint,

@@ -16,6 +16,7 @@ use crate::matrix::secrets;
 use crate::serve::connection::Arrived;
 use crate::serve::worker::Worker;
 use crate::telemetry::access::{Answered, Record};
+use crate::telemetry::figures::Ending;
 
 /// One access line to be; its drop writes it, also when the client left before there was an answer.
 ///
@@ -89,18 +90,26 @@ impl Line {
     }
 
     /// The answer's body broke off.
-    pub(super) fn cut_short(&mut self, error: &BodyError) {
-        self.cut_short = Some(match error {
-            BodyError::Home(_) => "home-cut-short",
-            BodyError::File(_) => "file-cut-short",
-        });
+    pub(super) fn cut_short(&mut self, why: &'static str) {
+        self.cut_short = Some(why);
     }
 }
 
-/// Writes the line of a head that could not be read, and so never became a request.
+/// The token of an answer whose body broke off.
+pub(super) fn cut_short(error: &BodyError) -> &'static str {
+    match error {
+        BodyError::Home(_) => "home-cut-short",
+        BodyError::File(_) => "file-cut-short",
+    }
+}
+
+/// Writes the line of a head that could not be read, and so never became a request. It is counted, without a time.
 pub(super) fn unreadable(worker: &Worker, arrived: &Arrived, fault: Fault) {
     let setting =
         Setting { matrix: false, tls: arrived.tls.is_some(), unavailable: StatusCode::SERVICE_UNAVAILABLE };
+    let status = fault.verdict(setting).status.as_u16();
+    worker.counting.ended(Class::Other, Answered::Edge, Ending::of(status));
+    worker.counting.fault(fault.why());
     worker.access().write(&Record {
         at: clock::wall(),
         client: arrived.client_ip(),
@@ -108,7 +117,7 @@ pub(super) fn unreadable(worker: &Worker, arrived: &Arrived, fault: Fault) {
         target: "-",
         version: Version::HTTP_11,
         host: "",
-        status: fault.verdict(setting).status.as_u16(),
+        status,
         bytes: 0,
         referer: None,
         user_agent: None,

@@ -1,27 +1,61 @@
 //! An answer's body on its way out: it counts bytes, tells `Progress`, and writes the access line.
 //!
-//! The line is written when the body ends or is dropped: only then is it known what was sent.
+//! The line is written when the body ends or is dropped: only then is it known what was sent. In figures a
+//! request counts with the head of its answer: what its client does with the rest says nothing of home.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::handler::body::{Body, BodyError};
-use crate::serve::lines::Line;
+use crate::handler::told::Told;
+use crate::matrix::class::Class;
+use crate::serve::lines::{self, Line};
 use crate::serve::progress::Progress;
 use crate::serve::worker::Worker;
+use crate::telemetry::access::Answered;
+use crate::telemetry::figures::Ending;
 
 /// A request in flight on a connection; its drop is the request's end.
 pub(super) struct InFlight {
     pub(super) worker: Rc<Worker>,
     pub(super) progress: Rc<Progress>,
+    uncounted: Cell<Option<Class>>,
+}
+
+impl InFlight {
+    pub(super) fn new(worker: Rc<Worker>, progress: Rc<Progress>) -> Self {
+        Self { worker, progress, uncounted: Cell::new(Some(Class::Other)) }
+    }
+
+    /// What the request is for.
+    pub(super) fn is_of(&self, class: Class) {
+        self.uncounted.set(Some(class));
+    }
+
+    /// The request, which began at `begun`, has the head of its answer now.
+    pub(super) fn answered(&self, begun: Instant, status: u16, told: &Told) {
+        let Some(class) = self.uncounted.take() else { return };
+        let counting = &self.worker.counting;
+        let by = if told.by_home { Answered::Home } else { Answered::Edge };
+        counting.ended(class, by, Ending::of(status));
+        counting.took(class, self.worker.now().saturating_duration_since(begun));
+        if let Some(why) = told.why {
+            counting.fault(why);
+        }
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if let Some(class) = self.uncounted.get() {
+            self.worker.counting.ended(class, Answered::Edge, Ending::Left);
+        }
         self.progress.end(self.worker.now());
     }
 }
@@ -78,8 +112,10 @@ impl http_body::Body for Outgoing {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
+                let why = lines::cut_short(&error);
+                self.in_flight.worker.counting.fault(why);
                 if let Some(line) = &mut self.line {
-                    line.cut_short(&error);
+                    line.cut_short(why);
                 }
                 // hyper throws away what it has not written yet when a body fails: what came before the
                 // break is let out first.

@@ -87,6 +87,7 @@ pub(super) fn answer(
             arrival.in_flight.progress.close_after();
         }
         dress(&arrival, &parts, &visit, &mut response);
+        arrival.in_flight.answered(arrival.begun, response.status().as_u16(), &visit.told);
         let mut line = line.flatten();
         if let Some(line) = &mut line {
             line.answered(response.status(), visit.told);

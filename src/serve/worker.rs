@@ -17,6 +17,7 @@ use crate::serve::pieces::Pieces;
 use crate::serve::progress::{Order, Progress};
 use crate::snapshot::{Live, Reader, Snapshot};
 use crate::telemetry::access;
+use crate::telemetry::counters::Counting;
 use crate::tls::challenges::Challenges;
 use crate::upstream::pool::Pools;
 
@@ -31,6 +32,7 @@ pub struct Worker {
     pub(super) pieces: Pieces,
     challenges: Challenges,
     access: access::Log,
+    pub(super) counting: Counting,
     connections: RefCell<Slab<Rc<Progress>>>,
     // Requests that wait for home, to be woken when they must be answered at a deadline or look around.
     waiting: RefCell<Slab<Waker>>,
@@ -40,7 +42,13 @@ pub struct Worker {
 
 impl Worker {
     /// A thread's state at its start.
-    pub fn new(live: &Live, pools: Pools, access: access::Log, challenges: Challenges) -> Rc<Self> {
+    pub fn new(
+        live: &Live,
+        pools: Pools,
+        access: access::Log,
+        counting: Counting,
+        challenges: Challenges,
+    ) -> Rc<Self> {
         let mut reader = live.reader();
         let first = reader.load().clone();
         Rc::new(Self {
@@ -52,6 +60,7 @@ impl Worker {
             pieces: Pieces::default(),
             challenges,
             access,
+            counting,
             connections: RefCell::new(Slab::new()),
             waiting: RefCell::new(Slab::new()),
             aborting: Cell::new(false),

@@ -37,6 +37,8 @@ pub enum Request {
     Addresses(Sender<Vec<(String, Vec<SocketAddr>)>>),
     /// How many requests wait for home.
     Parked(Sender<u32>),
+    /// Where figures are read.
+    Metrics(Sender<Option<SocketAddr>>),
     /// The internal CA, as PEM.
     Ca(Sender<Option<String>>),
     /// To show these certificates, all that the ACME thread has, and to say when it is done.
@@ -135,6 +137,9 @@ impl Control {
             Request::Reopen => self.reopen_logs(),
             Request::Addresses(reply) => drop(reply.send(self.daemon.in_force().addresses())),
             Request::Parked(reply) => drop(reply.send(self.daemon.in_force().parked())),
+            Request::Metrics(reply) => {
+                let _ = reply.send(self.daemon.in_force().metrics.map(|bound| bound.actual));
+            }
             Request::Ca(reply) => drop(reply.send(self.daemon.in_force().ca_pem())),
             Request::Challenges(reply) => drop(reply.send(self.daemon.certificates().challenges.clone())),
             Request::Stop | Request::Abort => {}
@@ -147,6 +152,11 @@ impl Control {
         let result = self.daemon.reload().await;
         let generation = self.daemon.in_force().number;
         self.reloaded = Some(Reloaded::of(&result, Moment::of(clock::wall())));
+        let reloads = &self.daemon.metrics().sources.reloads;
+        match &result {
+            Ok(_) => reloads.done(clock::wall()),
+            Err(_) => reloads.refused(),
+        }
         match &result {
             Ok(Notices { warnings, changes }) => {
                 warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

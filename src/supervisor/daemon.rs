@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender};
 use tokio::time::timeout;
 
+use crate::admin::metrics::Sources;
 use crate::admin::server::{self, Ask, Server};
 use crate::clock;
 use crate::config::model::{Config, Listener};
@@ -27,6 +28,7 @@ use crate::supervisor::control_socket::Change;
 use crate::supervisor::generation::Generation;
 use crate::supervisor::larders;
 use crate::supervisor::logs::{LogFiles, Logs};
+use crate::supervisor::metrics::Metrics;
 use crate::supervisor::outages::Outages;
 use crate::supervisor::prepare::{Notices, Opened, Prepared, prepare};
 use crate::supervisor::refusal::Refusal;
@@ -52,6 +54,7 @@ pub struct Daemon {
     // Where probers send what they find. Weak: `Running` must be able to end it all.
     reports: WeakUnboundedSender<Request>,
     logs: Logs,
+    metrics: Metrics,
     descriptors: u64,
     embedded: bool,
 }
@@ -102,8 +105,8 @@ impl Daemon {
         let descriptors = limits::raise_descriptors().unwrap_or(LEAST_DESCRIPTORS);
         let mut state = State::default();
         let prepared = prepare(&mut *provision, None, &mut state, embedded)?;
-        let Prepared { generation, snapshot, store, opened, mut files, socket, target, mut notices, .. } =
-            prepared;
+        let Prepared { generation, snapshot, store, opened, mut files, .. } = prepared;
+        let Prepared { socket, metrics, target, mut notices, .. } = prepared;
         let logs =
             if embedded { Logs::embedded() } else { Logs::of_process(&generation.config.log, &mut files)? };
         let live = snapshot::Live::new(snapshot);
@@ -112,8 +115,11 @@ impl Daemon {
         let shared = Arc::new(Shared::new(Permits::new(bounds(&generation.config, descriptors))));
         let (seen, shown, access) = (live.clone(), certificates.live.clone(), logs.access.clone());
         let offered = certificates.challenges.clone();
+        let sources = Sources::new(&live, &certificates.live, &shared, clock::wall());
+        let counters = sources.counters.clone();
         let threads = Threads::start(generation.shape, &shared, move || {
-            let worker = Worker::new(&seen, Pools::new(), access::Log::new(access), offered);
+            let access = access::Log::new(access);
+            let worker = Worker::new(&seen, Pools::new(), access, counters.counting(), offered);
             Rc::new(WorkerAdapter { worker, certificates: shown })
         })?;
         let mut daemon = Self {
@@ -129,11 +135,13 @@ impl Daemon {
             outages: Outages::default(),
             reports,
             logs,
+            metrics: Metrics::new(sources),
             descriptors,
         };
         daemon.certificates.new_complaints(notices.warnings.clone());
         daemon.apply(opened, files, &mut notices);
         daemon.control_socket.change(socket);
+        daemon.metrics.change(metrics);
         daemon.certificates.follow(target);
         // Told to whoever started it: the next look would tell them again.
         daemon.certificates.new_complaints(notices.warnings.clone());
@@ -145,7 +153,7 @@ impl Daemon {
         let state = &mut self.certificates.state;
         let prepared = prepare(&mut *self.provision, Some(&self.in_force), state, self.embedded)?;
         let Prepared { generation, snapshot, store, opened, handed_over, closing, files, .. } = prepared;
-        let Prepared { socket, target, mut notices, .. } = prepared;
+        let Prepared { socket, metrics, target, mut notices, .. } = prepared;
         let renewed = new_files(&self.certificates.live.load(), &store);
         // A new key of `tls.certificates` is told as such.
         if !renewed.is_empty() && !notices.changes.iter().any(|line| line.starts_with("certificates: ")) {
@@ -160,6 +168,7 @@ impl Daemon {
         let old = std::mem::replace(&mut self.in_force, generation);
         self.apply(opened, files, &mut notices);
         self.control_socket.change(socket);
+        self.metrics.change(metrics);
         self.certificates.follow(target);
         self.certificates.new_complaints(notices.warnings.clone());
         handed_over.iter().for_each(|bound| self.threads.hand_over(bound.id, &bound.listener));
@@ -224,6 +233,11 @@ impl Daemon {
     /// The generation in force.
     pub fn in_force(&self) -> &Generation {
         &self.in_force
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The certificates.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::model::Config;
 use crate::listener::sockets::SocketId;
 use crate::supervisor::binds::Bound;
+use crate::supervisor::metrics;
 use crate::supervisor::shape::{Machine, Shape};
 use crate::tls::load::Carried;
 use crate::upstream::group::Group;
@@ -30,6 +31,8 @@ pub struct Generation {
     pub groups: Vec<Arc<Group>>,
     /// The control socket that is open.
     pub socket: Option<PathBuf>,
+    /// The address of figures that is open.
+    pub metrics: Option<metrics::Bound>,
     /// Of TLS, what outlives a reload.
     pub carried: Carried,
 }

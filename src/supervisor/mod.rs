@@ -10,6 +10,7 @@
 //! larders.rs     what upstreams are asked for, to have it while they are away
 //! asked.rs       what the control socket is answered; status.rs: how all stands; control_socket.rs: when it opens
 //! outages.rs     how the upstreams stand, and what is remembered of it
+//! metrics.rs     what is counted, the last minute of it, and where it is read
 //! certificates.rs what is shown and ordered; state.rs: the folder that remembers it
 //! generation.rs  what is in force; binds.rs (P), shape.rs (P)
 //! ```
@@ -25,6 +26,7 @@ pub mod daemon;
 pub mod generation;
 pub mod larders;
 pub mod logs;
+pub mod metrics;
 pub mod outages;
 pub mod prepare;
 pub mod refusal;
@@ -150,6 +152,11 @@ impl Running {
     /// How many requests wait for a home that is away.
     pub fn parked(&self) -> u32 {
         self.ask(Request::Parked).recv().unwrap_or_default()
+    }
+
+    /// The address where Prometheus reads figures, with the port that it got.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.ask(Request::Metrics).recv().unwrap_or_default()
     }
 
     /// The internal CA's certificate, as PEM.

@@ -18,6 +18,7 @@ use crate::supervisor::binds::{self, Bound, Opening, Plan};
 use crate::supervisor::control_socket::Change;
 use crate::supervisor::generation::Generation;
 use crate::supervisor::logs::LogFiles;
+use crate::supervisor::metrics;
 use crate::supervisor::refusal::{AddressError, Fixed, Refusal};
 use crate::supervisor::shape::{Machine, Shape};
 use crate::supervisor::state::{self, State};
@@ -44,6 +45,8 @@ pub struct Prepared {
     pub files: LogFiles,
     /// What becomes of the control socket.
     pub socket: Change,
+    /// What becomes of the address of figures.
+    pub metrics: metrics::Change,
     /// The certificates to order.
     pub target: Option<Target>,
     /// What there is to tell.
@@ -90,6 +93,8 @@ pub fn prepare(
     let opened = open_all(provision, &plan, next_socket, shape.copies(), &mut notices)?;
     let in_force = old.and_then(|old| old.socket.as_deref());
     let socket = Change::prepare(provision, in_force, &config.admin, embedded, &mut notices.warnings)?;
+    let read_at = old.and_then(|old| old.metrics);
+    let metrics = metrics::Change::prepare(provision, read_at.as_ref(), &config.admin)?;
     notices.warnings.extend(provision.warnings().iter().map(ToString::to_string));
     let number = old.map_or(0, |old| old.number) + 1;
     let snapshot = Snapshot::new(number, config.clone(), groups.clone());
@@ -103,10 +108,23 @@ pub fn prepare(
         next_socket: SocketId(next_socket.0 + opened.len() as u64),
         groups,
         socket: socket.leads_to(in_force),
+        metrics: metrics.leads_to(read_at),
         carried: carried.with(store.clone()),
     };
     let Plan { hand_over: handed_over, close: closing, .. } = plan;
-    Ok(Prepared { generation, snapshot, store, opened, handed_over, closing, files, socket, target, notices })
+    Ok(Prepared {
+        generation,
+        snapshot,
+        store,
+        opened,
+        handed_over,
+        closing,
+        files,
+        socket,
+        metrics,
+        target,
+        notices,
+    })
 }
 
 fn read(provision: &mut dyn Provision, old: Option<&Generation>) -> Result<(Arc<Config>, Notices), Refusal> {

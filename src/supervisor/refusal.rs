@@ -54,6 +54,9 @@ pub enum Refusal {
     /// The control socket can't be opened.
     #[error("admin.socket: {0}")]
     Socket(#[source] ProvisionError),
+    /// The address of figures can't be opened.
+    #[error("admin.metrics: {0}")]
+    Metrics(#[source] ProvisionError),
     /// A log file can't be opened.
     #[error("a log file cannot be opened: {0}")]
     Log(#[source] ProvisionError),

@@ -41,8 +41,9 @@ impl Control {
                 Request::LookAtUpstreams => self.daemon.look_at_upstreams(),
                 Request::Reported(report) => self.daemon.reported(report),
                 // It would be out of force before anybody met it; whoever asked sees the channel closed.
-                Request::Reload(_) | Request::Addresses(_) | Request::Ca(_) | Request::Challenges(_) => {}
-                Request::Ordered(..) | Request::Look(_) | Request::Asked(_) | Request::Parked(_) => {}
+                Request::Reload(_) | Request::Addresses(_) | Request::Metrics(_) | Request::Ca(_) => {}
+                Request::Challenges(_) | Request::Ordered(..) | Request::Look(_) | Request::Asked(_) => {}
+                Request::Parked(_) => {}
             }
         }
         self.abort().await

@@ -12,7 +12,7 @@ python=${PYTHON:-python3}
 synapse=1.163.2
 js_sdk=37        # the newest for Node 20
 puppeteer=24
-debian=(dnsmasq-base iproute2 util-linux curl openssl chromium nghttp2-client pebble valgrind "$@")
+debian=(dnsmasq-base iproute2 util-linux curl openssl chromium nghttp2-client pebble prometheus valgrind "$@")
 
 say() { printf 'install: %s\n' "$*"; }
 fail() { printf 'install: %s\n' "$*" >&2; exit 1; }

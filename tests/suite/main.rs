@@ -15,6 +15,7 @@ mod front;
 mod home;
 mod http2;
 mod limits;
+mod metrics;
 mod parking;
 mod patience;
 mod porch;
