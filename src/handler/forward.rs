@@ -4,7 +4,6 @@
 //! sent twice is `matrix::class`'s table alone.
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,13 +15,13 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body as _;
 
 use crate::clock;
-use crate::config::model::log::LogLevel;
 use crate::config::model::route::Route;
 use crate::config::model::{self, Site};
 use crate::handler::body::Body;
+use crate::handler::failed;
 use crate::handler::told::{RequestId, Told};
 use crate::http::authority::Authority;
-use crate::http::body::{RequestBody, RequestBodyError};
+use crate::http::body::RequestBody;
 use crate::http::fault::{Blame, Fault};
 use crate::http::headers::{self, FramingLines, ToHome};
 use crate::http::reply;
@@ -30,10 +29,7 @@ use crate::http::survey::Survey;
 use crate::matrix::class::{Class, Endpoint};
 use crate::matrix::kept::Kept;
 use crate::snapshot::Snapshot;
-use crate::telemetry::limited::Limited;
 use crate::upstream::answer::{AnswerBody, Upgraded};
-use crate::upstream::dial::DialError;
-use crate::upstream::error::{Cause, Progress, SendError};
 use crate::upstream::group::Group;
 use crate::upstream::health::ProbeFailure;
 use crate::upstream::journey::{Attempts, Held, Unsent};
@@ -44,9 +40,6 @@ use crate::upstream::upload::Framing;
 
 /// Room for the head of a usual request: what clients of Matrix send, and what we add.
 const HEAD_CAPACITY: usize = 1024;
-/// A backend that answers nonsense answers it again and again: one warning in this time says enough.
-const WARN_EVERY: Duration = Duration::from_secs(10);
-
 /// Why the edge answered, in access lines: it had kept what home had answered before.
 const KEPT: &str = "kept";
 
@@ -171,11 +164,11 @@ impl Awaited<'_> {
             }
             Err(Unsent::Recalled(held)) => Err(Stop::Recalled(held)),
             Err(Unsent::Failed(error)) => {
-                let fault = fault(&error);
+                let fault = failed::fault(&error);
                 if fault.blame() == Blame::Home && self.group.is_away() {
                     told.retry_after = Some(self.group.lot().retry_after(now));
                 }
-                tell(self.group, attempts.backend, fault, &error, self.begun);
+                failed::tell(self.group, attempts.backend, fault, &error, self.begun);
                 match self.kept.take().filter(|_| fault.blame() == Blame::Home) {
                     Some(kept) => {
                         told.why = Some(KEPT);
@@ -308,50 +301,6 @@ fn taken(response: Response<AnswerBody<RequestBody>>) -> Taken {
     }
     let (parts, body) = response.into_parts();
     (Response::from_parts(parts, Body::EMPTY), body.into_upgraded())
-}
-
-/// What a failure is called in the one table.
-fn fault(error: &SendError<RequestBodyError>) -> Fault {
-    match &error.cause {
-        Cause::Down => Fault::HomeDown,
-        Cause::Full(_) => Fault::ParkFull,
-        Cause::Busy => Fault::Overload,
-        Cause::Dial(dial) => match dial {
-            DialError::Refused(_) => Fault::ConnectRefused,
-            DialError::NoRoute(_) => Fault::Unreachable,
-            DialError::Timeout => Fault::ConnectTimeout,
-            DialError::Unresolved => Fault::Unresolved,
-            DialError::Tls(_) => Fault::BackendTls,
-            DialError::System(_) => Fault::Internal,
-        },
-        Cause::Closed | Cause::Io(_) if error.progress == Progress::AnswerBegan => Fault::AnswerCut,
-        Cause::Closed | Cause::Io(_) | Cause::CutOff => Fault::NoAnswer,
-        Cause::HeadTimeout => Fault::HeadTimeout,
-        Cause::Malformed(_) => Fault::BadAnswer,
-        Cause::RequestBody(RequestBodyError::TooLarge { .. }) => Fault::BodyTooLarge,
-        Cause::RequestBody(RequestBodyError::Stalled { .. }) => Fault::BodyTimeout,
-        Cause::RequestBody(RequestBodyError::Broken(_)) | Cause::RequestLength => Fault::BadRequest,
-    }
-}
-
-/// Tells the log. The network's failures are the access log's to tell; what is wrong with the backend
-/// itself, or with us, is a warning.
-fn tell(
-    group: &Group,
-    backend: Option<usize>,
-    fault: Fault,
-    error: &SendError<RequestBodyError>,
-    now: Instant,
-) {
-    static WARNED: Limited = Limited::new(WARN_EVERY);
-    let backend = backend.and_then(|index| group.backends().get(index)).map(|backend| &**backend.label());
-    let source = error.cause.source().map(ToString::to_string);
-    let (upstream, why) = (&*group.def().name, fault.why());
-    if fault.level() <= LogLevel::Warn && WARNED.allows(now) {
-        tracing::warn!(upstream, backend, why, %error, source, "a request to home failed");
-    } else {
-        tracing::debug!(upstream, backend, why, %error, source, "a request to home failed");
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod challenge;
+mod failed;
 pub mod files;
 pub mod forward;
 pub mod told;

@@ -14,7 +14,7 @@ use crate::admin::server::{self, Ask, Server};
 use crate::clock;
 use crate::config::model::{Config, Listener};
 use crate::listener::adapter::WorkerAdapter;
-use crate::listener::permits::{Bounds, Permits, sustainable};
+use crate::listener::permits::Permits;
 use crate::listener::shared::Shared;
 use crate::listener::sockets::SocketId;
 use crate::os::limits;
@@ -22,6 +22,7 @@ use crate::provision::{Provision, ProvisionError};
 use crate::serve::worker::Worker;
 use crate::snapshot;
 use crate::supervisor::binds::Bound;
+use crate::supervisor::capacity::{bounds, too_many};
 use crate::supervisor::certificates::{Certificates, new_files, taken_up};
 use crate::supervisor::control::Request;
 use crate::supervisor::control_socket::Change;
@@ -328,27 +329,7 @@ fn ids(bounds: &[Bound]) -> Vec<SocketId> {
     bounds.iter().map(|bound| bound.id).collect()
 }
 
-/// The bounds on connections that `config` means on a process with so many `descriptors`.
-fn bounds(config: &Config, descriptors: u64) -> Bounds {
-    let total = config.limits.connections.unwrap_or_else(|| sustainable(descriptors, MOST_AUTOMATIC));
-    Bounds { total, per_address: config.limits.connections_per_address }
-}
-
-/// A warning when `config` promises more connections than there are descriptors for.
-fn too_many(config: &Config, descriptors: u64) -> Option<String> {
-    let written = config.limits.connections?;
-    let most = sustainable(descriptors, usize::MAX);
-    (written > most).then(|| {
-        format!(
-            "limits.connections is {written}, but {descriptors} file descriptors are enough for {most}; \
-             raise the limit of open files (LimitNOFILE=, openfiles-cur) or lower limits.connections"
-        )
-    })
-}
-
 /// More than enough for a thread that runs.
 const CLOSING: Duration = Duration::from_secs(10);
-/// More than this must be asked for: it is memory too.
-const MOST_AUTOMATIC: usize = 20_000;
 /// What POSIX systems give at the least in practice.
 const LEAST_DESCRIPTORS: u64 = 1024;

@@ -12,13 +12,14 @@
 //! outages.rs     how the upstreams stand, and what is remembered of it
 //! metrics.rs     what is counted, the last minute of it, and where it is read
 //! certificates.rs what is shown and ordered; state.rs: the folder that remembers it
-//! generation.rs  what is in force; binds.rs (P), shape.rs (P)
+//! generation.rs  what is in force; binds.rs (P), shape.rs (P), capacity.rs (P)
 //! ```
 //!
 //! Whoever runs porchd sees only what is in this file.
 
 pub mod asked;
 pub mod binds;
+pub mod capacity;
 pub mod certificates;
 pub mod control;
 pub mod control_socket;

@@ -1,6 +1,7 @@
 //! How all stands, put together from what the control thread knows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::acme::moment::Moment;
 use crate::admin::forecast::Standing;
@@ -11,6 +12,7 @@ use crate::clock;
 use crate::incidents::record::{Cause, Incident};
 use crate::supervisor::control::Control;
 use crate::supervisor::outages::{Change, Outages};
+use crate::telemetry::figures::ClassRates;
 use crate::upstream::group::Group;
 use crate::upstream::health::{Health, ProbeFailure};
 
@@ -40,7 +42,18 @@ impl Control {
 
     /// What was asked in the last minute, by class. Without figures the section is left out.
     fn traffic(&self) -> Vec<Traffic> {
-        Vec::new()
+        let Some(rates) = self.daemon.metrics().rates() else { return Vec::new() };
+        let millis =
+            |time: Option<Duration>| time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let asked = rates.classes.iter().filter(|class| class.requests > 0);
+        let line = |class: &ClassRates| Traffic {
+            class: class.class.name().to_owned(),
+            requests: class.requests,
+            seconds: rates.span.as_secs().max(1),
+            p50_ms: millis(class.p50),
+            p99_ms: millis(class.p99),
+        };
+        asked.map(line).collect()
     }
 
     /// How the upstream of this name stands.

@@ -8,6 +8,7 @@
 //! keeper.rs    on the control thread: lets go on who waits in a lot, knocks at backends meanwhile
 //! larder.rs    on the control thread: documents that are kept for the time when the upstream is away
 //! pool.rs      on each serving thread: `Pools::send`, the connections kept for reuse
+//! team.rs      a group as one thread sees it: a request's attempts and waits
 //! journey.rs   what a request takes along from attempt to attempt, and through its waits
 //! answer.rs    `AnswerBody`: the rest of an exchange, as a body
 //! lane.rs      the connections kept to one backend
@@ -48,6 +49,7 @@ pub mod retry;
 pub mod scratch;
 pub mod select;
 pub mod stream;
+mod team;
 pub mod timer;
 pub mod tls;
 pub mod upload;

@@ -8,6 +8,9 @@ use crate::upstream::health::Health;
 use crate::upstream::outage::Counts;
 use crate::upstream::prober::Probers;
 
+use crate::upstream::error::{Cause, Progress};
+use crate::upstream::health::ProbeFailure;
+
 use super::*;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";

@@ -1,5 +1,8 @@
 //! Attempts, kept connections, replays and budgets, against backends made of scripts.
 
+use crate::config::model::Balance;
+use crate::upstream::error::{Cause, Progress, SendError};
+
 use super::*;
 use crate::config::model::BackendAddress;
 use crate::upstream::dial::DialError;
