@@ -114,15 +114,13 @@ impl Lane {
         }
     }
 
-    /// Whether the way to the backend was cut since the last look. What idles is let go then: whether the other
-    /// end still knows of it nobody can tell.
-    pub fn notice_cut(&self) -> bool {
+    /// Lets go of what idles if the way to the backend was cut since the last look: whether the other end
+    /// still knows of it nobody can tell.
+    pub fn notice_cut(&self) {
         let cuts = self.backend.cuts();
-        let cut = self.cuts.replace(cuts) != cuts;
-        if cut {
+        if self.cuts.replace(cuts) != cuts {
             self.idle.borrow_mut().clear();
         }
-        cut
     }
 
     /// Keeps a connection whose exchange ended cleanly.

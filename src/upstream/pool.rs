@@ -61,6 +61,8 @@ pub struct Pools {
 struct Inner {
     teams: Vec<Rc<Team>>,
     lanes: Vec<Rc<Lane>>,
+    /// Of all lanes' backends, at the last look.
+    cuts: u64,
 }
 
 impl Pools {
@@ -118,7 +120,11 @@ impl Pools {
     /// Whether the way to a backend was cut and is open again since the last look. Requests that wait for an
     /// answer must look at it then: they are to be polled.
     pub fn notice_cuts(&self) -> bool {
-        self.inner.borrow().lanes.iter().fold(false, |cut, lane| lane.notice_cut() | cut)
+        let inner = &mut *self.inner.borrow_mut();
+        let cuts = inner.lanes.iter().map(|lane| lane.backend().cuts()).sum();
+        inner.lanes.iter().for_each(|lane| lane.notice_cut());
+        // A lane that went takes its cuts along: then they are looked at once for nothing.
+        std::mem::replace(&mut inner.cuts, cuts) != cuts
     }
 
     /// Closes connections that idled too long or that backends closed; once a second is right.

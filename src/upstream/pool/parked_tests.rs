@@ -175,6 +175,13 @@ async fn a_poll_that_was_cut_off_is_sent_again_and_what_may_not_be_is_left_alone
     }
     let now = crate::clock::now();
     group.backends()[0].was_cut(now, now + Duration::from_secs(9));
+    // Whoever is sent meanwhile must not hide it.
+    group.backends()[0].saw_answer(now);
+    drop(
+        Box::pin(pools.send(&group, waiting(&Method::HEAD, 1)))
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(std::task::Waker::noop())),
+    );
     assert!(pools.notice_cuts() && !pools.notice_cuts());
     let (sent, attempts) = poll.await;
     assert_eq!(read(sent).await.0, 200);
