@@ -22,7 +22,7 @@ use crate::config::model::{Backend, Config, Listener, Site, Upstream};
 use crate::http::authority::Authority;
 use crate::http::fault::{Fault, Setting};
 use crate::http::headers::{self, FramingLines, ToHome};
-use crate::matrix::class::Endpoint;
+use crate::matrix::class::{Class, Endpoint};
 use crate::matrix::secrets;
 use crate::route::site::{Matched, SiteTable};
 use crate::route::{Host, Table};
@@ -224,8 +224,9 @@ impl Request<'_> {
         let its = |upstream: &&Upstream| upstream.name == forward.upstream;
         let unavailable = forward.unavailable_status;
         let upstream = world.config.upstreams.iter().find(its).ok_or((Fault::Internal, unavailable))?;
-        let parks = forward.park.unwrap_or(self.endpoint.matrix);
-        let budget = if parks { upstream.park.budgets.of(self.endpoint.class) } else { Duration::ZERO };
+        let class = self.endpoint.class;
+        let parks = upstream.park.most > 0 && forward.park.unwrap_or(class != Class::Other);
+        let budget = if parks { upstream.park.budgets.of(class) } else { Duration::ZERO };
         let to_home = ToHome {
             host: upstream.host.as_ref().map_or(authority.text.as_bytes(), |host| host.as_bytes()),
             client: self.client,

@@ -49,6 +49,12 @@ impl Now {
 }
 
 impl Evidence {
+    /// Whether it is known what became of all that waited. Who was woken waits no more, and is not delivered yet.
+    pub fn is_settled(&self) -> bool {
+        let Counts { parked, delivered, expired, left, .. } = self.counts;
+        parked <= delivered + expired + left
+    }
+
     /// Of an outage.
     pub fn of(outage: &Outage) -> Self {
         let sign = |failure: &crate::upstream::health::ProbeFailure| Sign {

@@ -223,12 +223,9 @@ impl Journal {
     fn go_on(&mut self, upstream: &str, evidence: &Evidence, now: Now) -> Option<News> {
         let Watched { current, told, .. } = self.watched.get(upstream)?;
         let (current, told) = ((*current)?, *told);
-        if told && evidence.ended.is_some() {
-            return None;
-        }
         let incident = self.update(current, evidence, now)?;
         let waited = evidence.ended.map(|ended| now.at.saturating_duration_since(ended));
-        let over = waited.is_some_and(|waited| evidence.counts.now == 0 || waited >= SETTLED);
+        let over = waited.is_some_and(|waited| told || evidence.is_settled() || waited >= SETTLED);
         if over == told {
             return None;
         }

@@ -32,6 +32,7 @@ upstreams:
     backends: [ "127.0.0.1:{port}" ]
     probe: {{ every: 2s, every_when_down: 500ms, timeout: 2s }}
 drain: {{ stop: 10s, reload: 1m }}
+state_dir: {state}
 log:
   level: debug
   access: {{ file: {access}, format: json }}
@@ -124,7 +125,7 @@ class Porch(Daemon):
     def write(self, **settings):
         """Writes the configuration; what is given stays for the next time."""
         self.facts.update(settings)
-        self.file.write_text(CONFIG.format(**self.facts))
+        self.file.write_text(CONFIG.format(state=self.dir / "state", **self.facts))
         return self
 
     def lines(self):

@@ -1,6 +1,6 @@
 //! What a person sees who looks: `porchd status`, `incidents` and `explain`, as real processes.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -24,12 +24,12 @@ fn with_home() -> (Porch, Home, PathBuf) {
 }
 
 /// One before a home where nothing listens.
-fn without_home() -> (Porch, PathBuf) {
+fn without_home() -> (Porch, PathBuf, SocketAddr) {
     let gone = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let text = format!("matrix:\n  server_name: example.com\n  home: {gone}\n{SOCKET}");
     let porch = Porch::new(&text);
     let socket = porch.folder().join("run/s");
-    (porch, socket)
+    (porch, socket, gone)
 }
 
 /// What the command prints as JSON.
@@ -90,7 +90,7 @@ fn reloads_are_remembered_with_what_came_of_them() {
 
 #[test]
 fn a_home_that_is_away_is_told_with_the_reason_and_what_waits() {
-    let (_porch, socket) = without_home();
+    let (_porch, socket, _) = without_home();
     until("home is away", || status(&socket).upstreams[0].state == Presence::Away);
     let seen = status(&socket);
     let home = &seen.upstreams[0];
@@ -107,6 +107,32 @@ fn a_home_that_is_away_is_told_with_the_reason_and_what_waits() {
         assert!(flat.contains(part), "{part} in {text}");
     }
     assert!(!text.contains("secret"), "{text}");
+}
+
+#[test]
+fn an_outage_becomes_an_incident_with_its_story() {
+    let (porch, socket, address) = without_home();
+    until("home is away", || status(&socket).upstreams[0].state == Presence::Away);
+    let mut client = porch.connect();
+    client.write("GET /_matrix/client/v3/account/whoami HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    until("it waits", || status(&socket).upstreams[0].parked.now == 1);
+    let (_, text, _) = asks(&socket, &["status"]);
+    assert!(text.contains("  1 request waits (1024 may); "), "{text}");
+    let incidents = || json::<Vec<Incident>>(&socket, &["incidents", "--since", "7d"]);
+    let lasting = incidents();
+    assert_eq!((lasting.len(), lasting[0].end, &*lasting[0].causes[0].token), (1, End::Lasts, "refused"));
+    let _home = Home::at(&address.to_string(), |_| ok("{}"));
+    assert_eq!(client.answer().status, 200);
+    // Over it is when home is back; what became of who waited is known a little later.
+    until("it is over", || incidents()[0].end == End::Back && incidents()[0].requests.delivered == 1);
+    let over = incidents().remove(0);
+    let requests = over.requests;
+    assert_eq!((over.id, requests.parked, requests.delivered, requests.failed), (lasting[0].id, 1, 1, 0));
+    assert!(requests.longest_wait_ms > 0 && over.ended.is_some(), "{over:?}");
+    let (_, text, _) = asks(&socket, &["status"]);
+    assert!(text.starts_with("home is up since 20") && text.contains("home is back after "), "{text}");
+    let (_, text, _) = asks(&socket, &["incidents"]);
+    assert!(text.contains("connection refused") && text.lines().all(|line| line.len() <= 80), "{text}");
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 use crate::admin::explanation::{Action, Explanation, Forwarded, Heard};
 use crate::cli::columns::paragraph;
+use crate::cli::running::printable;
 use crate::incidents::told;
 
 /// All of it.
 pub(super) fn of(told: &Explanation) -> String {
-    let mut page = Page(paragraph(&format!("{} {}", told.method, told.url), 0, 2));
+    // A URL and a head are for copying: they are not broken into lines.
+    let mut page = Page(printable(&format!("{} {}", told.method, told.url)) + "\n");
     page.row("from", &told.from.to_string());
     if let Some(listener) = &told.listener {
         page.row("listener", &heard(listener));
@@ -23,7 +25,8 @@ pub(super) fn of(told: &Explanation) -> String {
         let head = told::span(forward.head_timeout_ms);
         page.row("timeout", &format!("{head} until its answer begins"));
         for (at, line) in forward.head.iter().enumerate() {
-            page.row(if at == 0 { "sent as" } else { "" }, line);
+            let label = if at == 0 { "sent as" } else { "" };
+            page.0 += &printable(&format!("  {label:<LABEL$}{line}\n"));
         }
     }
     let status = told.answer.status.filter(|_| told.answer.waits_ms.is_none());

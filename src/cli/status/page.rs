@@ -59,7 +59,7 @@ fn waiting(parked: &Parked) -> String {
         return now;
     }
     format!(
-        "{now}; since the start {all} have: {delivered} delivered, {} failed, {left} given up",
+        "{now}; since the start {all} waited: {delivered} delivered, {} failed, {left} given up",
         expired + refused
     )
 }
