@@ -1,5 +1,6 @@
 //! Figures for Prometheus: what is counted, where it is read, and how reloads move that.
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener};
 
 use crate::client::{Answer, Client};
@@ -23,10 +24,14 @@ fn ask(porch: &Porch, method: &str, target: &str, lines: &str) -> Answer {
     Client::plain(address(porch)).request(method, target, lines, b"")
 }
 
-/// All figures of now.
+/// All figures of now, each of which is there once.
 fn figures(porch: &Porch) -> String {
     let answer = ask(porch, "GET", "/metrics", "");
     assert_eq!(answer.status, 200, "{answer:?}");
+    let mut seen = HashSet::new();
+    for line in answer.text().lines().filter(|line| !line.starts_with('#')) {
+        assert!(seen.insert(line.rsplit_once(' ').expect("a value").0), "twice: {line}");
+    }
     answer.text().to_owned()
 }
 
