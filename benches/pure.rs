@@ -115,7 +115,9 @@ fn scan_head(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [true, false])]
 fn reply_to_home_down(matrix: bool) -> usize {
     let asked = Asked { head: false, matrix, tls: true };
-    reply::fault(asked, &HeaderMap::new(), Fault::HomeDown, StatusCode::SERVICE_UNAVAILABLE).body().len()
+    reply::fault(asked, &HeaderMap::new(), Fault::HomeDown, StatusCode::SERVICE_UNAVAILABLE, None)
+        .body()
+        .len()
 }
 
 /// What a browser sends along with a request to Synapse.

@@ -16,7 +16,7 @@ use porchd::upstream::codec::chunked::{Decoded, Decoder};
 use porchd::upstream::codec::framing::Asked;
 use porchd::upstream::codec::head;
 use porchd::upstream::group::{self, Group};
-use porchd::upstream::pool::{Call, Pools};
+use porchd::upstream::pool::{Call, Load, Pools};
 use porchd::upstream::upload::Framing;
 
 fn main() {
@@ -75,11 +75,12 @@ fn exchange(bencher: Bencher<'_, '_>) {
             let call = Call {
                 method: &Method::GET,
                 head: b"GET /_matrix/client/versions HTTP/1.1\r\nHost: example.com\r\n\r\n".to_vec(),
-                framing: Framing::None,
-                body: Empty::<Bytes>::new(),
+                load: Load::Fresh(Framing::None, Empty::<Bytes>::new()),
                 replay: true,
                 head_timeout: Duration::from_secs(180),
                 wants_upgrade: false,
+                stay: None,
+                again: None,
             };
             let answer = pools.send(&group, call).await.0.expect("the backend answers");
             answer.into_body().collect().await.expect("the answer is whole").to_bytes()

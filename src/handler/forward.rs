@@ -26,7 +26,7 @@ use crate::http::fault::{Blame, Fault};
 use crate::http::headers::{self, FramingLines, ToHome};
 use crate::http::reply;
 use crate::http::survey::Survey;
-use crate::matrix::class::{Class, Endpoint};
+use crate::matrix::class::{self, Class, Endpoint};
 use crate::matrix::kept::Kept;
 use crate::snapshot::Snapshot;
 use crate::upstream::answer::{AnswerBody, Upgraded};
@@ -120,7 +120,7 @@ pub fn begin<'a>(forwarding: Forwarding<'a>, source: Source, told: &mut Told) ->
     }
     let kept = forwarding.kept(group, clock::wall());
     if let Some(document) = kept.as_ref().filter(|_| group.is_away()) {
-        return Ok(Begun::Answer(forwarding.from_larder(document, told)));
+        return Ok(Begun::Answer(forwarding.answer_kept(document, told)));
     }
     let (framing, load) = match source {
         Source::Client(mut body) => {
@@ -141,9 +141,10 @@ pub fn begin<'a>(forwarding: Forwarding<'a>, source: Source, told: &mut Told) ->
         head_timeout: head_timeout(group.def(), endpoint),
         wants_upgrade: upgrade.is_some(),
         stay: forwarding.stay(group.def()),
+        again: (endpoint.class == Class::Sync).then_some(class::shorten_poll),
     };
     let sending = Box::pin(forwarding.pools.send(group, call));
-    let kept = kept.map(|document| Box::new(forwarding.from_larder(&document, &mut Told::default())));
+    let kept = kept.map(|document| Box::new(forwarding.answer_kept(&document, &mut Told::default())));
     Ok(Begun::Awaited(Awaited { group, begun: clock::now(), kept, sending }))
 }
 
@@ -196,7 +197,7 @@ impl<'a> Forwarding<'a> {
         (asks && anybody && self.forward.strip.is_none()).then(document).flatten()
     }
 
-    fn from_larder(&self, document: &Document, told: &mut Told) -> Response<Body> {
+    fn answer_kept(&self, document: &Document, told: &mut Told) -> Response<Body> {
         told.why = Some(KEPT);
         let age = clock::now().saturating_duration_since(document.at);
         let head = self.parts.method == Method::HEAD;

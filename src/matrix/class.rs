@@ -219,6 +219,29 @@ fn continues(query: &str) -> bool {
     names.any(|name| ["since", "pos", "from"].iter().any(|word| same(name, word)))
 }
 
+/// Has a poll that goes again, after `waited`, ask for what is left of its own time: its client has waited that
+/// long already. `head` is that of the request; without a timeout it stays as it is.
+///
+/// This is the one place where bytes of a request are not forwarded as they came. What peers sign is no poll.
+pub fn shorten_poll(head: &mut Vec<u8>, waited: Duration) {
+    let line = memchr::memchr(b'\r', head).unwrap_or(head.len());
+    let Some(query) = memchr::memchr(b'?', &head[..line]) else { return };
+    let Some(found) = memchr::memmem::find_iter(&head[query..line], b"timeout=")
+        .map(|at| query + at)
+        .find(|at| matches!(head[at - 1], b'?' | b'&'))
+    else {
+        return;
+    };
+    let begin = found + b"timeout=".len();
+    let end = begin + head[begin..line].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let Some(own) = std::str::from_utf8(&head[begin..end]).ok().and_then(|text| text.parse::<u64>().ok())
+    else {
+        return;
+    };
+    let left = own.saturating_sub(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
+    head.splice(begin..end, left.to_string().into_bytes());
+}
+
 /// A poll's own `timeout` in milliseconds; at most an hour, so that no client holds a place for ever.
 fn poll_timeout(query: &str) -> Duration {
     const MOST: u64 = 3_600_000;
@@ -367,6 +390,23 @@ mod tests {
         for (method, target, seconds) in table {
             let expected = Duration::from_secs(seconds);
             assert_eq!(of(method, target).head_timeout, expected, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn a_poll_that_goes_again_asks_for_the_rest_of_its_time() {
+        let table = [
+            ("GET /s?timeout=30000&since=a HTTP/1.1\r\n", "GET /s?timeout=18000&since=a HTTP/1.1\r\n"),
+            ("GET /s?since=a&timeout=9000 HTTP/1.1\r\n", "GET /s?since=a&timeout=0 HTTP/1.1\r\n"),
+            ("GET /s?mytimeout=30000 HTTP/1.1\r\n", "GET /s?mytimeout=30000 HTTP/1.1\r\n"),
+            ("GET /s?timeout=soon HTTP/1.1\r\n", "GET /s?timeout=soon HTTP/1.1\r\n"),
+            ("GET /s HTTP/1.1\r\nA: ?timeout=30000\r\n", "GET /s HTTP/1.1\r\nA: ?timeout=30000\r\n"),
+            ("GET /s?timeout=30000&timeout=9 HTTP/1.1\r\n", "GET /s?timeout=18000&timeout=9 HTTP/1.1\r\n"),
+        ];
+        for (head, expected) in table {
+            let mut head = head.as_bytes().to_vec();
+            shorten_poll(&mut head, Duration::from_secs(12));
+            assert_eq!(head.escape_ascii().to_string(), expected.as_bytes().escape_ascii().to_string());
         }
     }
 

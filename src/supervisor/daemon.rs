@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::admin::metrics::Sources;
 use crate::admin::server::{self, Ask, Server};
 use crate::clock;
-use crate::config::model::{Config, Listener};
+use crate::config::model::Listener;
 use crate::listener::adapter::WorkerAdapter;
 use crate::listener::permits::Permits;
 use crate::listener::shared::Shared;

@@ -210,6 +210,7 @@ pub(crate) fn get(method: &Method) -> Call<'_, Full<Bytes>> {
         head_timeout: Duration::from_secs(60),
         wants_upgrade: false,
         stay: None,
+        again: None,
     }
 }
 
@@ -235,6 +236,7 @@ pub(crate) fn stream<B>(method: &Method, body: B) -> Call<'_, B> {
         head_timeout: Duration::from_secs(60),
         wants_upgrade: false,
         stay: None,
+        again: None,
     }
 }
 

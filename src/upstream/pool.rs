@@ -37,6 +37,8 @@ pub struct Call<'a, B> {
     pub wants_upgrade: bool,
     /// How it may wait while the group is away; `None`: not at all.
     pub stay: Option<Stay>,
+    /// What is done to its head when it goes again, so long after it went first.
+    pub again: Option<fn(&mut Vec<u8>, Duration)>,
 }
 
 /// What goes after a request's head.
@@ -89,6 +91,7 @@ impl Pools {
             asked: Asked { head: call.method == Method::HEAD, upgrade: call.wants_upgrade },
             replay: call.replay,
             head_timeout: call.head_timeout,
+            again: call.again,
         };
         // Boxed, and made before the future: that one is held by every request that waits for home.
         let (upload, journey) = match call.load {

@@ -49,6 +49,7 @@ pub(super) struct Job {
     pub(super) asked: Asked,
     pub(super) replay: bool,
     pub(super) head_timeout: Duration,
+    pub(super) again: Option<fn(&mut Vec<u8>, Duration)>,
 }
 
 /// A failed attempt: the request, for another one, and what went wrong.
@@ -231,7 +232,12 @@ impl Team {
                 if matches!(cause, Cause::CutOff) {
                     journey.was_cut_off();
                 }
-                Err(miss(lane, pooled, job.replay, exchange, cause))
+                let mut miss = miss(lane, pooled, job.replay, exchange, cause);
+                if let (Failed::SentNoAnswer { again: true }, Some(change)) = (miss.how, job.again) {
+                    let waited = crate::clock::now().saturating_duration_since(now);
+                    miss.upload.change_head(|head| change(head, waited));
+                }
+                Err(miss)
             }
         }
     }

@@ -151,6 +151,11 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         self.head = head;
     }
 
+    /// Changes the head that goes out next; nothing of it may be on its way.
+    pub fn change_head(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
+        change(&mut self.head);
+    }
+
     /// How its body is framed.
     pub fn framing(&self) -> Framing {
         self.framing

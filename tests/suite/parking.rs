@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::client::{Answer, Client};
 use crate::home::{Home, later, ok};
@@ -19,7 +19,7 @@ fn gone(more: &str) -> (Home, String) {
 
 /// Waits until so many requests wait.
 fn until_parked(porch: &Porch, count: u32) {
-    let start = Instant::now();
+    let start = porchd::clock::now();
     while porch.running().parked() != count {
         assert!(start.elapsed() < Duration::from_secs(20), "{} wait", porch.running().parked());
         std::thread::yield_now();
@@ -178,7 +178,7 @@ fn the_edge_answers_what_it_can_by_itself() {
         }
     });
     let porch = Porch::new(&matrix(&home, "upstreams: { home: { park: { login: 0s } } }\n"));
-    let start = Instant::now();
+    let start = porchd::clock::now();
     while asked.load(Ordering::Relaxed) < 2 {
         assert!(start.elapsed() < Duration::from_secs(20), "home is not asked for what is to be kept");
         std::thread::yield_now();
@@ -219,7 +219,7 @@ fn a_poll_whose_answer_is_lost_waits_for_home_and_goes_again() {
     let porch = Porch::before(&home);
     let mut client = porch.connect();
     ask(&mut client, "GET", "/_matrix/client/v3/sync?since=a&timeout=30000", "");
-    let start = Instant::now();
+    let start = porchd::clock::now();
     while home.seen().is_empty() {
         assert!(start.elapsed() < Duration::from_secs(20), "the poll does not come");
         std::thread::yield_now();
