@@ -56,6 +56,9 @@ pub enum ProbeFailure {
     /// It answered with a 5xx.
     #[error("it answered with status {0}")]
     Status(u16),
+    /// It answers, far more slowly than usual.
+    #[error("it answers far more slowly than usual")]
+    Slow,
     /// Any other failure of the system.
     #[error("{0}")]
     System(std::io::ErrorKind),
@@ -74,6 +77,7 @@ impl ProbeFailure {
             Self::Closed => "reset",
             Self::Garbage => "no-http",
             Self::Status(_) => "probe-status",
+            Self::Slow => "slow",
             Self::System(_) => "system",
         }
     }
@@ -83,7 +87,7 @@ impl ProbeFailure {
         match self {
             Self::Unresolved | Self::Refused | Self::NoRoute | Self::ConnectTimeout => true,
             Self::Tls | Self::System(_) => true,
-            Self::AnswerTimeout | Self::Closed | Self::Garbage | Self::Status(_) => false,
+            Self::AnswerTimeout | Self::Closed | Self::Garbage | Self::Status(_) | Self::Slow => false,
         }
     }
 

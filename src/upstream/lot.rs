@@ -16,6 +16,7 @@ use crate::config::model::park::{IN_LONG_OUTAGES, Park};
 
 use super::health::ProbeFailure;
 use super::outage::{Counts, Outage, Outages};
+use super::pace::Turn;
 use super::parking::{Full, Guest, Parking, Place, Standing};
 
 /// How a request may wait.
@@ -107,6 +108,15 @@ impl Lot {
             inner.parking.returns(now);
             inner.outages.over(now);
             self.news.notify_one();
+        }
+    }
+
+    /// The upstream answers far more slowly than usual, or as usual again.
+    pub fn paced(&self, turn: Turn, now: Instant) {
+        let mut inner = self.lock();
+        match turn {
+            Turn::Slow => inner.outages.slow(now),
+            Turn::Usual => inner.outages.usual(now),
         }
     }
 

@@ -17,7 +17,8 @@
 //! dial.rs      opens connections: TCP, unix sockets, TLS
 //! group.rs     the shared part: one `Group` per configured upstream; backend.rs: its backends
 //! lot.rs       the shared part of waiting: who is woken, what is counted
-//! retry.rs (P) select.rs (P) health.rs (P) parking.rs (P) outage.rs (P) codec/ (P)
+//! retry.rs (P) select.rs (P) health.rs (P) parking.rs (P) outage.rs (P) pace.rs (P)
+//! codec/ (P)
 //! ```
 //!
 //! It does not know what a request is for: classes, header rules and replies are their callers'.
@@ -39,6 +40,7 @@ pub mod lane;
 pub mod larder;
 pub mod lot;
 pub mod outage;
+pub mod pace;
 pub mod parking;
 pub mod pool;
 pub mod probe;

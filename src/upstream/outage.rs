@@ -85,6 +85,20 @@ impl Outages {
         }
     }
 
+    /// It answers far more slowly than usual, which is no absence.
+    pub fn slow(&mut self, now: Instant) {
+        if self.last.as_ref().is_none_or(|last| last.ended.is_some()) {
+            self.seen(ProbeFailure::Slow, now, now, true);
+        }
+    }
+
+    /// It is as fast as usual again.
+    pub fn usual(&mut self, now: Instant) {
+        if self.last.as_ref().is_some_and(|last| last.cause() == Some(ProbeFailure::Slow)) {
+            self.over(now);
+        }
+    }
+
     /// The upstream is back.
     pub fn over(&mut self, now: Instant) {
         if let Some(last) = self.last.as_mut().filter(|last| last.ended.is_none()) {
@@ -122,7 +136,7 @@ impl Outages {
     /// Since when the upstream is away, and why.
     pub fn away(&self) -> Option<(Instant, ProbeFailure)> {
         let last = self.last.as_ref().filter(|last| last.ended.is_none())?;
-        Some((last.began, last.cause()?))
+        Some((last.began, last.cause().filter(|cause| *cause != ProbeFailure::Slow)?))
     }
 }
 
@@ -162,6 +176,25 @@ mod tests {
         outages.seen(ProbeFailure::Closed, start, start + Duration::from_secs(2), false);
         let last = outages.last(0).unwrap();
         assert_eq!((last.number, last.ended, last.causes.len()), (1, None, 2));
+    }
+
+    #[test]
+    fn slowness_is_told_and_is_no_absence() {
+        let mut outages = Outages::default();
+        let start = crate::clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        outages.slow(at(0));
+        outages.slow(at(1));
+        assert_eq!(outages.away(), None);
+        // It ends, or becomes an absence that ends by itself.
+        outages.usual(at(9));
+        assert_eq!(outages.last(0).unwrap().ended, Some(at(9)));
+        outages.slow(at(20));
+        outages.seen(ProbeFailure::Refused, at(21), at(22), true);
+        outages.usual(at(23));
+        assert_eq!(outages.away(), Some((at(20), ProbeFailure::Refused)));
+        let last = outages.last(0).unwrap();
+        assert_eq!((last.number, last.causes.len(), last.ended), (2, 2, None));
     }
 
     #[test]

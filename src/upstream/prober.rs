@@ -16,6 +16,7 @@ use super::group::Group;
 use super::health::{Health, Monitor, Outcome, ProbeFailure, Streak, Transition};
 use super::keeper;
 use super::larder;
+use super::pace::Pace;
 use super::probe;
 use super::resolve::Resolver;
 
@@ -113,6 +114,7 @@ struct Watch<F> {
     tell: F,
     monitor: Monitor,
     streak: Streak,
+    pace: Pace,
     resolver: Option<Resolver>,
     told_no_path: bool,
 }
@@ -123,7 +125,16 @@ impl<F: Fn(Report)> Watch<F> {
         let backend = &group.backends()[index];
         let monitor = Monitor::new(backend.health(), probe.down_after, probe.up_after);
         let resolver = Resolver::of(backend.address());
-        Self { group, index, tell, monitor, streak: Streak::default(), resolver, told_no_path: false }
+        Self {
+            group,
+            index,
+            tell,
+            monitor,
+            streak: Streak::default(),
+            pace: Pace::default(),
+            resolver,
+            told_no_path: false,
+        }
     }
 
     async fn run(mut self) {
@@ -153,22 +164,37 @@ impl<F: Fn(Report)> Watch<F> {
 
     /// One probe; `None`: it says nothing.
     async fn probe(&mut self, begun: Instant) -> Option<Outcome> {
-        let def = self.group.def();
+        let group = Arc::clone(&self.group);
+        let def = group.def();
         let deadline = begun + def.probe.timeout;
         match probe::ask(self.backend(), def, deadline).await {
             Ok(status) => {
                 if status == Some(404) {
                     self.tell_no_path();
                 }
+                self.paced(crate::clock::now().saturating_duration_since(begun));
                 Some(Outcome::Answered)
             }
             // A backend that answers requests is slow to answer probes, not gone.
             Err(ProbeFailure::AnswerTimeout)
                 if self.backend().answered_within(def.probe.timeout, crate::clock::now()) =>
             {
+                self.paced(def.probe.timeout);
                 None
             }
             Err(failure) => Some(Outcome::Failed(failure)),
+        }
+    }
+
+    /// A probe took so long to be answered.
+    fn paced(&mut self, took: Duration) {
+        let turn = match self.monitor.health() {
+            Health::Up => self.pace.observe(took),
+            // A backend that wakes up is slow: that belongs to its absence.
+            Health::Down | Health::Unknown => self.pace.was_away(),
+        };
+        if let Some(turn) = turn {
+            self.group.lot().paced(turn, crate::clock::now());
         }
     }
 

@@ -145,12 +145,14 @@ proptest! {
             let mut went: Vec<(Place, u32)> = Vec::new();
             match event {
                 Event::Arrive(guest) => {
-                    let before = waiting.len();
+                    let all = waiting.len();
+                    let of = waiting.values().filter(|(_, one)| one.client == guest.client).count();
+                    let strangers = waiting.values().filter(|(_, one)| one.stranger).count();
                     if let Ok(place) = parking.arrive(guest, next) {
-                        prop_assert!(before < most as usize);
+                        prop_assert!(all < most as usize);
+                        prop_assert!(guest.first || of < per_client as usize);
+                        prop_assert!(!guest.stranger || strangers < most as usize / 2);
                         prop_assert!(waiting.insert(place, (next, guest)).is_none());
-                        let of = waiting.values().filter(|(_, one)| one.client == guest.client).count();
-                        prop_assert!(of <= per_client as usize || !out.is_empty() || returned.is_some());
                         next += 1;
                     }
                 }
