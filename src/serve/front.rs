@@ -124,6 +124,7 @@ async fn while_busy(
             }
             Poll::Ready(_) => Poll::Ready(false),
             Poll::Pending if progress.may_rest() => Poll::Ready(true),
+            Poll::Pending if io.has_left() => Poll::Ready(false),
             Poll::Pending => io.poll_gone(cx).map(|()| false),
         }
     })

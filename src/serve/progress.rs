@@ -202,9 +202,12 @@ impl Progress {
         watch.heads() > self.begun.get() || !matches!(watch.phase(), watch::Phase::Idle | watch::Phase::Head)
     }
 
-    /// Wakes a connection that has idled for a while, once, so that it rests.
+    /// Wakes a connection that has idled for a while, once, so that it rests; and one whose request waits with a
+    /// body that nobody reads, to see whether its client is still there.
     pub(super) fn tire(&self, now: Instant) {
-        if let Phase::Idle(since) = self.phase.get()
+        if self.phase.get() == Phase::Busy && self.body.borrow().is_unwanted() {
+            self.wake();
+        } else if let Phase::Idle(since) = self.phase.get()
             && !self.h2
             && now.saturating_duration_since(since) >= REST_AFTER
             && !self.tired.replace(true)

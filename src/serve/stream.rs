@@ -4,10 +4,10 @@
 //! and knows nothing of HTTP.
 
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -26,6 +26,21 @@ pub enum Stream {
 /// send(2) for the same bytes.
 #[derive(Debug)]
 pub struct Socket(pub TcpStream);
+
+impl Stream {
+    /// Whether the client has closed its end, though it may have sent more before than was read.
+    pub(super) fn has_left(&self) -> bool {
+        let tcp = match self {
+            Self::Plain(socket) => &socket.0,
+            Self::Tls(tls) => &tls.get_ref().0.0,
+        };
+        let ready = pin!(tcp.ready(Interest::READABLE));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(ready) => ready.is_ok_and(|ready| ready.is_read_closed()),
+            Poll::Pending => false,
+        }
+    }
+}
 
 /// Runs a method of whichever stream it is.
 macro_rules! of_each {

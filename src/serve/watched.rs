@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock;
 use crate::serve::progress::Progress;
+use crate::serve::stream::Stream;
 
 /// Bytes of one read of a head: most heads of Matrix clients come in one.
 const READ: usize = 4 * 1024;
@@ -61,6 +62,15 @@ impl<IO> Watched<IO> {
     }
 }
 
+impl Watched<Stream> {
+    /// Whether a client has left whose request waits, and of whose body so much has come that the rest is not
+    /// looked at: the system knows.
+    pub(super) fn has_left(&self) -> bool {
+        let inner = self.0.inner.borrow();
+        inner.early.len() > MOST_EARLY && self.progress().awaits_answer() && inner.io.has_left()
+    }
+}
+
 impl<IO: AsyncRead + Unpin> Watched<IO> {
     /// Ready once a request's head has come, or something that hyper has to refuse; false: the client
     /// left before.
@@ -75,7 +85,7 @@ impl<IO: AsyncRead + Unpin> Watched<IO> {
     }
 
     /// Ready once the client has left while it waits for an answer. What comes meanwhile is kept for hyper,
-    /// and bounded: behind that, nothing is seen.
+    /// and bounded: behind that, only `has_left` sees anything.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let inner = &mut *self.0.inner.borrow_mut();
         while self.progress().awaits_answer() && inner.early.len() <= MOST_EARLY {

@@ -114,6 +114,13 @@ fn a_bound_is_told_at_once_and_who_leaves_frees_a_place() {
     until_parked(&porch, 1);
     drop(two);
     until_parked(&porch, 0);
+    // More of a body than is looked at.
+    let mut three = porch.connect();
+    three.write("PUT /_matrix/z HTTP/1.1\r\nHost: example.com\r\nContent-Length: 1000000\r\n\r\n");
+    until_parked(&porch, 1);
+    three.write(vec![b'x'; 100_000]);
+    drop(three);
+    until_parked(&porch, 0);
 }
 
 #[test]
