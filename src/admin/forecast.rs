@@ -76,7 +76,7 @@ fn away(case: &Case<'_>, standing: &Standing) -> Answered {
     };
     if case.preflight {
         let text = format!("{begin}: porchd answers this question of CORS itself");
-        return Answered { by: "edge".into(), status: Some(200), why: None, waits_ms: None, text };
+        return Answered { by: "edge".into(), status: Some(204), why: None, waits_ms: None, text };
     }
     if case.budget.is_zero() {
         return refused(format!("{begin}: this request would be answered {status} at once"));
