@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -118,7 +118,7 @@ pub fn begin<'a>(forwarding: Forwarding<'a>, source: Source, told: &mut Told) ->
     if *method == Method::OPTIONS && endpoint.matrix && group.is_away() {
         return Ok(Begun::Answer(reply::preflight().map(Body::from)));
     }
-    let kept = forwarding.kept(group, clock::wall());
+    let kept = forwarding.kept(group);
     if let Some(document) = kept.as_ref().filter(|_| group.is_away()) {
         return Ok(Begun::Answer(forwarding.answer_kept(document, told)));
     }
@@ -189,11 +189,11 @@ impl<'a> Forwarding<'a> {
     }
 
     /// The document that may be answered in home's place to this request, which says nothing of who asks.
-    fn kept(&self, group: &Group, now: SystemTime) -> Option<Document> {
+    fn kept(&self, group: &Group) -> Option<Document> {
         let kept = Kept::of(self.target)?;
         let asks = matches!(self.parts.method, Method::GET | Method::HEAD);
         let anybody = !self.parts.headers.contains_key(header::AUTHORIZATION);
-        let document = || group.larder().document(&self.authority.host, kept, now);
+        let document = || group.larder().document(&self.authority.host, kept, clock::wall());
         (asks && anybody && self.forward.strip.is_none()).then(document).flatten()
     }
 

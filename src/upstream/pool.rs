@@ -94,7 +94,7 @@ impl Pools {
             again: call.again,
         };
         // Boxed, and made before the future: that one is held by every request that waits for home.
-        let (upload, journey) = match call.load {
+        let (upload, mut journey) = match call.load {
             Load::Fresh(framing, body) => {
                 let budget = group.def().connect_timeout;
                 let journey = Journey::new(call.stay, budget, crate::clock::now());
@@ -107,8 +107,7 @@ impl Pools {
             }
         };
         async move {
-            let mut journey = journey;
-            let sent = team.send(upload, job, &mut journey).await;
+            let sent = team.send(upload, &job, &mut journey).await;
             match sent {
                 Ok(answer) => (Ok(answer), journey.attempts),
                 Err(Stopped::Failed(error)) => (Err(journey.failure(error)), journey.attempts),

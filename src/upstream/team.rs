@@ -80,7 +80,7 @@ impl Team {
     pub(super) async fn send<B>(
         &self,
         mut upload: Box<Upload<B>>,
-        job: Job,
+        job: &Job,
         journey: &mut Journey,
     ) -> Result<Response<AnswerBody<B>>, Stopped<B>>
     where
@@ -176,7 +176,7 @@ impl Team {
         index: usize,
         kept: Option<Conn>,
         upload: Box<Upload<B>>,
-        job: Job,
+        job: &Job,
         journey: &mut Journey,
         mut now: Instant,
     ) -> Result<Response<AnswerBody<B>>, Miss<B>>

@@ -309,6 +309,7 @@ async fn waiting_request_is_small() {
     let backend = Fake::answering(OK).await;
     let group = backend.group();
     let future = pools.send(&group, get(&method));
-    assert!(std::mem::size_of_val(&future) < 2048, "{}", std::mem::size_of_val(&future));
+    // Up to here malloc keeps memory at hand.
+    assert!(std::mem::size_of_val(&future) <= 1032, "{}", std::mem::size_of_val(&future));
     future.await.0.unwrap();
 }
