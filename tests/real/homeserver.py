@@ -17,11 +17,11 @@ OPEN = {"per_second": 1000, "burst_count": 10000}
 
 
 class Synapse:
-    """One homeserver with its data in the suite's folder."""
+    """One homeserver with its data in the suite's folder; `inside` starts it on another host."""
 
-    def __init__(self, lab, name, port, **settings):
-        self.lab, self.name, self.port = lab, name, port
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, lab, name, port, address="127.0.0.1", inside=(), **settings):
+        self.lab, self.name, self.port, self.address, self.inside = lab, name, port, address, inside
+        self.url = f"http://{address}:{port}"
         self.dir = lab.dir / ("synapse-" + name)
         self.dir.mkdir()
         self.process = None
@@ -37,7 +37,7 @@ class Synapse:
             "listeners": [
                 {
                     "port": self.port,
-                    "bind_addresses": ["127.0.0.1"],
+                    "bind_addresses": [self.address],
                     "type": "http",
                     "tls": False,
                     "x_forwarded": True,
@@ -104,7 +104,7 @@ class Synapse:
             )
         env = {name: value for name, value in os.environ.items() if not name.startswith("SSL_CERT")}
         self.process = self.lab.spawn(
-            [PYTHON, "-m", "synapse.app.homeserver", "-c", self.config],
+            [*self.inside, PYTHON, "-m", "synapse.app.homeserver", "-c", self.config],
             f"synapse-{self.name}.out",
             env=env,
             cwd=self.dir,

@@ -10,9 +10,11 @@ set -euo pipefail
 dir=${PORCHD_REAL_DIR:-$HOME/.cache/porchd-real}
 python=${PYTHON:-python3}
 synapse=1.163.2
+nio=0.26.0
 js_sdk=37        # the newest for Node 20
 puppeteer=24
-debian=(dnsmasq-base iproute2 util-linux curl openssl chromium nghttp2-client pebble prometheus valgrind "$@")
+debian=(dnsmasq-base iproute2 util-linux curl openssl chromium nghttp2-client pebble prometheus valgrind
+  nftables wireguard-go wireguard-tools "$@")
 
 say() { printf 'install: %s\n' "$*"; }
 fail() { printf 'install: %s\n' "$*" >&2; exit 1; }
@@ -47,6 +49,16 @@ install_synapse() {
   printf '%s\n' "$synapse" >"$dir/synapse/version"
 }
 
+install_nio() {
+  [ "$(cat "$dir/nio/version" 2>/dev/null)" = "$nio" ] && return 0
+  say "PyPI: matrix-nio $nio"
+  rm -rf "$dir/nio"
+  "$python" -m venv "$dir/nio"
+  "$dir/nio/bin/pip" -q --disable-pip-version-check install "matrix-nio==$nio"
+  "$dir/nio/bin/python" -c 'import nio'
+  printf '%s\n' "$nio" >"$dir/nio/version"
+}
+
 install_js() {
   local wanted="matrix-js-sdk@$js_sdk puppeteer-core@$puppeteer"
   [ "$(cat "$dir/js/version" 2>/dev/null)" = "$wanted" ] && return 0
@@ -65,5 +77,6 @@ command -v node >/dev/null && command -v npm >/dev/null || fail "node 20 or newe
 mkdir -p "$dir"
 install_debian
 install_synapse
+install_nio
 install_js
 say "ready: $(node -v), $("$python" -V), Synapse $synapse, $(chromium --version 2>/dev/null || fail 'chromium does not start')"

@@ -126,7 +126,7 @@ class Lab:
         """A resolver for `zones`: {"a.test": ["127.0.0.2", "fd00::2"]}; each name covers what is below it.
 
         A zone without addresses has only the names of `hosts`, a file in the form of /etc/hosts that the
-        resolver reads again on SIGHUP. Returns the resolver.
+        resolver reads again on SIGHUP. Returns the resolver; `resolver_argv` starts one more on another host.
 
         Every other record type of these names is NODATA, not NXDOMAIN: a federating peer asks for SRV
         first, and must be told that the name exists.
@@ -159,6 +159,7 @@ class Lab:
             mine = self.dir / os.path.basename(path)
             mine.write_text(text)
             subprocess.run(["mount", "--bind", str(mine), os.path.realpath(path)], check=True)
+        self.resolver_argv = argv
         resolver = self.spawn(argv, "dnsmasq.log")
         zone = next(iter(zones))
         wait_until(lambda: ask_dns(zone, 1)[1] > 0, 10, "the resolver answers", resolver)

@@ -29,9 +29,9 @@ tls:
     - {{ cert: {cert}, key: {key} }}
 upstreams:
   home:
-    backends: [ "127.0.0.1:{port}" ]
-    probe: {{ every: 2s, every_when_down: 500ms, timeout: 2s }}
-drain: {{ stop: 10s, reload: 1m }}
+    backends: [ "{address}:{port}" ]
+    probe: {probe}
+{upstream}drain: {{ stop: 10s, reload: 1m }}
 state_dir: {state}
 log:
   level: debug
@@ -110,10 +110,14 @@ class Porch(Daemon):
 
         self.facts = dict(
             name=name,
+            address="127.0.0.1",
             port=port,
+            probe="{ every: 2s, every_when_down: 500ms, timeout: 2s }",
+            upstream="",
             cert=cert,
             key=key,
             access=self.access,
+            state=self.dir / "state",
             https=binds(443),
             federation=binds(8448),
             http=binds(80),
@@ -125,8 +129,13 @@ class Porch(Daemon):
     def write(self, **settings):
         """Writes the configuration; what is given stays for the next time."""
         self.facts.update(settings)
-        self.file.write_text(CONFIG.format(state=self.dir / "state", **self.facts))
+        self.file.write_text(CONFIG.format(**self.facts))
         return self
+
+    def tells(self, command, *arguments):
+        """What `porchd status` or `porchd incidents` shows a person."""
+        done = self.run(command, "-f", self.file, *arguments)
+        return done.stdout + done.stderr
 
     def lines(self):
         """The access log, oldest first."""
