@@ -44,7 +44,7 @@ pub struct Tls {
 #[derive(Debug)]
 struct Evidence {
     born: Instant,
-    /// Whole seconds after `born` of the last answer, plus 1; 0: none.
+    /// Milliseconds after `born` of the last answer that was noted, plus 1; 0: none.
     answered: AtomicU64,
     failed: AtomicBool,
     news: Notify,
@@ -153,12 +153,14 @@ impl Backend {
     ///
     /// While it is Up this writes one word a second and wakes nobody.
     pub fn saw_answer(&self, now: Instant) {
-        let second = now.saturating_duration_since(self.evidence.born).as_secs() + 1;
-        if self.evidence.answered.load(Ordering::Relaxed) < second {
-            self.evidence.answered.store(second, Ordering::Relaxed);
-            if self.health() != Health::Up {
-                self.evidence.news.notify_one();
-            }
+        let millis = self.millis(now) + 1;
+        let before = self.evidence.answered.load(Ordering::Relaxed);
+        let up = self.health() == Health::Up;
+        if before / 1000 < millis / 1000 || !up {
+            self.evidence.answered.store(millis, Ordering::Relaxed);
+        }
+        if !up {
+            self.evidence.news.notify_one();
         }
     }
 
@@ -233,11 +235,15 @@ impl Backend {
         self.evidence.failed.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether a request was answered within the last `span` before `now` (by whole seconds).
+    /// Whether a request was answered within the last `span` before `now`, or a second before that.
     pub fn answered_within(&self, span: Duration, now: Instant) -> bool {
-        let answered = self.evidence.answered.load(Ordering::Relaxed);
-        let passed = now.saturating_duration_since(self.evidence.born).as_secs() + 1;
-        answered > 0 && passed.saturating_sub(answered) <= span.as_secs()
+        const ONE: Duration = Duration::from_secs(1);
+        self.answered_since(now.checked_sub(span + ONE).unwrap_or(self.evidence.born))
+    }
+
+    /// Whether a request was answered at `then` or later; while it is Up, the last answer of a second may be missed.
+    pub fn answered_since(&self, then: Instant) -> bool {
+        self.evidence.answered.load(Ordering::Relaxed) > self.millis(then)
     }
 
     /// Connections to it that stand or are being opened, over all threads.

@@ -89,13 +89,20 @@ pub(super) struct Journey {
     /// How far it ever got: a replay that could not be sent does not undo what was sent before.
     pub(super) progress: Progress,
     stay: Option<Stay>,
-    ticket: Option<Box<Ticket>>,
+    // Boxed: nothing of it is there for most requests.
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What is to be remembered of a request that met with an upstream that is away.
+#[derive(Debug, Default)]
+struct Trouble {
+    ticket: Option<Ticket>,
     /// When its wait has to be over.
     deadline: Option<Instant>,
     /// It is its turn: it need not wait for others.
     turn: bool,
     /// Why it could not be sent just now.
-    evidence: Option<ProbeFailure>,
+    evidence: Option<(ProbeFailure, Instant)>,
     /// It was sent, and what came of it was lost on the way.
     cut_off: bool,
 }
@@ -109,11 +116,7 @@ impl Journey {
             attempts: Attempts::default(),
             progress: Progress::NotSent,
             stay,
-            ticket: None,
-            deadline: None,
-            turn: false,
-            evidence: None,
-            cut_off: false,
+            trouble: None,
         }
     }
 
@@ -124,31 +127,32 @@ impl Journey {
 
     /// Whether others wait in `lot` that came before it.
     pub(super) fn must_queue(&self, lot: &Lot) -> bool {
-        !lot.is_calm() && self.stay.is_some() && !self.turn
+        !lot.is_calm() && self.stay.is_some() && !self.trouble.as_ref().is_some_and(|trouble| trouble.turn)
     }
 
-    /// No connection stood, for a reason that says something of the upstream.
-    pub(super) fn found(&mut self, evidence: Option<ProbeFailure>) {
-        self.evidence = evidence;
+    /// No connection stood that was begun at `tried`, for a reason that says something of the upstream.
+    pub(super) fn found(&mut self, evidence: Option<ProbeFailure>, tried: Instant) {
+        self.trouble().evidence = evidence.map(|evidence| (evidence, tried));
     }
 
     /// It was sent, and the way was cut before there was an answer.
     pub(super) fn was_cut_off(&mut self) {
-        self.cut_off = true;
+        self.trouble().cut_off = true;
     }
 
     /// A connection stands, and it is being sent.
     pub(super) fn delivered(&mut self, now: Instant) {
-        self.turn = false;
-        self.deadline = None;
-        if let Some(ticket) = self.ticket.take() {
+        let Some(trouble) = &mut self.trouble else { return };
+        trouble.turn = false;
+        trouble.deadline = None;
+        if let Some(ticket) = trouble.ticket.take() {
             ticket.delivered(now);
         }
     }
 
     /// Nothing more is tried.
     pub(super) fn given_up(&mut self, now: Instant) {
-        if let Some(ticket) = self.ticket.take() {
+        if let Some(ticket) = self.trouble.take().and_then(|mut trouble| trouble.ticket.take()) {
             ticket.expired(now);
         }
     }
@@ -163,23 +167,30 @@ impl Journey {
         now: Instant,
     ) -> Waited {
         let Some(stay) = self.stay else { return Waited::Expired };
-        if let Some(evidence) = self.evidence.take().or(absence.filter(|_| lot.is_calm())) {
-            lot.away(evidence, now, now);
+        let absence = absence.filter(|_| lot.is_calm()).map(|absence| (absence, now));
+        let trouble = self.trouble.get_or_insert_default();
+        if let Some((evidence, tried)) = trouble.evidence.take().or(absence)
+            && !lot.away(evidence, tried, tried, now)
+            && lot.is_calm()
+        {
+            // It was tried before the upstream came back: it goes again at once.
+            self.course.released(now);
+            return Waited::Turn;
         }
-        self.turn = false;
+        trouble.turn = false;
         self.attempts.cause = lot.cause().or(self.attempts.cause);
-        let deadline = *self.deadline.get_or_insert_with(|| now + lot.budget(stay.budget, now));
+        let deadline = *trouble.deadline.get_or_insert_with(|| now + lot.budget(stay.budget, now));
         // A place in the lot of another upstream is of no use any more.
-        let mut ticket = match self.ticket.take().filter(|ticket| ticket.is_of(lot)) {
+        let mut ticket = match trouble.ticket.take().filter(|ticket| ticket.is_of(lot)) {
             Some(mut ticket) => {
                 ticket.back();
                 ticket
             }
             None => {
-                let first = stay.poll && self.cut_off;
+                let first = stay.poll && trouble.cut_off;
                 let guest = Guest { client: stay.client, stranger: stay.stranger, first, bytes };
                 match lot.arrive(guest, now) {
-                    Ok(ticket) => Box::new(ticket),
+                    Ok(ticket) => ticket,
                     Err(full) => return Waited::Full(full),
                 }
             }
@@ -192,12 +203,12 @@ impl Journey {
         self.attempts.parked += then.saturating_duration_since(now);
         match wake {
             Some(Wake::Turn) => {
-                (self.ticket, self.turn) = (Some(ticket), true);
+                (trouble.ticket, trouble.turn) = (Some(ticket), true);
                 self.course.released(then);
                 Waited::Turn
             }
             Some(Wake::Recalled) => {
-                self.ticket = Some(ticket);
+                trouble.ticket = Some(ticket);
                 self.course.released(then);
                 Waited::Recalled
             }
@@ -206,6 +217,10 @@ impl Journey {
                 Waited::Expired
             }
         }
+    }
+
+    fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
     }
 
     /// A failure as it is reported.

@@ -55,6 +55,9 @@ struct Inner {
     parking: Parking<oneshot::Sender<Wake>>,
     bounds: Park,
     outages: Outages,
+    /// Since when the upstream is away without a break.
+    away_since: Option<Instant>,
+    returned: Option<Instant>,
 }
 
 impl Inner {
@@ -67,7 +70,13 @@ impl Lot {
     /// An empty one.
     pub fn new(bounds: &Park) -> Self {
         let parking = Parking::new(bounds.clone());
-        let inner = Inner { parking, bounds: bounds.clone(), outages: Outages::default() };
+        let inner = Inner {
+            parking,
+            bounds: bounds.clone(),
+            outages: Outages::default(),
+            away_since: None,
+            returned: None,
+        };
         Self { inner: Mutex::new(inner), astir: AtomicBool::new(false), news: Notify::new() }
     }
 
@@ -88,14 +97,23 @@ impl Lot {
         !self.is_calm() && self.lock().parking.standing() == Standing::Away
     }
 
-    /// There is evidence that the upstream is away, missed first at `began`.
-    pub fn away(&self, cause: ProbeFailure, began: Instant, now: Instant) {
+    /// There is evidence that the upstream is away: an attempt of `tried` failed. It was missed first at
+    /// `began`. False: what was tried before the upstream came back says nothing of now.
+    pub fn away(&self, cause: ProbeFailure, began: Instant, tried: Instant, now: Instant) -> bool {
         let mut inner = self.lock();
-        let settled = inner.parking.standing() == Standing::Present;
-        inner.outages.seen(cause, began, now, settled);
+        if inner.returned.is_some_and(|returned| tried < returned) {
+            return false;
+        }
+        let standing = inner.parking.standing();
+        if standing != Standing::Away {
+            inner.away_since = Some(now);
+        }
+        let began = inner.returned.map_or(began, |returned| began.max(returned));
+        inner.outages.seen(cause, began, now, standing == Standing::Present);
         inner.parking.away();
         self.astir.store(true, Ordering::Relaxed);
         self.news.notify_one();
+        true
     }
 
     /// The upstream is back.
@@ -106,6 +124,7 @@ impl Lot {
         let mut inner = self.lock();
         if inner.parking.standing() == Standing::Away {
             inner.parking.returns(now);
+            inner.returned = Some(now);
             inner.outages.over(now);
             self.news.notify_one();
         }
@@ -173,12 +192,9 @@ impl Lot {
     /// How long a request may wait that comes now: in a long outage nobody waits long.
     pub fn budget(&self, own: Duration, now: Instant) -> Duration {
         let inner = self.lock();
-        match inner.outages.away() {
-            Some((began, _)) if now.saturating_duration_since(began) > inner.bounds.outage => {
-                own.min(IN_LONG_OUTAGES)
-            }
-            _ => own,
-        }
+        let away = inner.away_since.filter(|_| inner.parking.standing() == Standing::Away);
+        let age = away.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        if age > inner.bounds.outage { own.min(IN_LONG_OUTAGES) } else { own }
     }
 
     /// When a client that was refused should come again: a new one would be held again soon, so in a
@@ -271,5 +287,44 @@ impl Drop for Ticket {
             inner.parking.leave(self.place);
             inner.outages.count(|counts| counts.left += 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_tried_before_the_return_says_nothing_of_now() {
+        let lot = Lot::new(&Park::default());
+        let start = crate::clock::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        assert!(lot.away(ProbeFailure::Refused, at(0), at(0), at(10)));
+        lot.returns(at(500));
+        assert!(!lot.away(ProbeFailure::ConnectTimeout, at(100), at(400), at(1400)));
+        assert!(!lot.is_away());
+        // What is seen later is the same outage while its return is not over, and begins no earlier than that.
+        assert!(lot.away(ProbeFailure::Refused, at(100), at(600), at(700)));
+        assert_eq!(lot.outage().map(|outage| (outage.number, outage.began)), Some((1, at(0))));
+        lot.returns(at(900));
+        lot.release(at(9000));
+        assert!(lot.is_calm());
+        assert!(lot.away(ProbeFailure::Refused, at(100), at(9500), at(9600)));
+        assert_eq!(lot.outage().map(|outage| (outage.number, outage.began)), Some((2, at(900))));
+    }
+
+    #[test]
+    fn only_an_absence_without_a_break_is_long() {
+        let lot = Lot::new(&Park::default());
+        let start = crate::clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let own = Duration::from_secs(90);
+        let away = |seconds| lot.away(ProbeFailure::Refused, at(seconds), at(seconds), at(seconds));
+        away(0);
+        assert_eq!(lot.budget(own, at(300)), own);
+        assert_eq!(lot.budget(own, at(301)), IN_LONG_OUTAGES);
+        lot.returns(at(302));
+        away(303);
+        assert_eq!(lot.budget(own, at(304)), own);
     }
 }

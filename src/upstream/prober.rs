@@ -23,9 +23,6 @@ use super::resolve::Resolver;
 /// Least time between two probes that evidence asked for.
 const LEAST_GAP: Duration = Duration::from_millis(250);
 
-/// An answer to a request is news for so long.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// What a prober tells.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -203,7 +200,7 @@ impl<F: Fn(Report)> Watch<F> {
         let now = crate::clock::now();
         match outcome {
             Outcome::Failed(failure) => {
-                let answered = self.backend().answered_within(now.saturating_duration_since(begun), now);
+                let answered = self.backend().answered_since(begun);
                 self.streak.failed(failure, begun, answered);
             }
             Outcome::Answered => {
@@ -223,7 +220,7 @@ impl<F: Fn(Report)> Watch<F> {
         // After what was published: whoever is released looks at it.
         match outcome {
             Outcome::Failed(failure) if self.group.is_down() => {
-                self.group.lot().away(failure, self.streak.began().unwrap_or(begun), now);
+                self.group.lot().away(failure, self.streak.began().unwrap_or(begun), begun, now);
             }
             Outcome::Answered if self.monitor.health() == Health::Up => self.group.lot().returns(now),
             Outcome::Failed(_) | Outcome::Answered => {}
@@ -246,7 +243,7 @@ impl<F: Fn(Report)> Watch<F> {
             if backend.take_failure() || asked {
                 return tokio::time::sleep_until((begun + LEAST_GAP).min(due).into()).await;
             }
-            if self.monitor.health() != Health::Up && backend.answered_within(FRESH, crate::clock::now()) {
+            if self.monitor.health() != Health::Up && backend.answered_since(begun) {
                 self.observe(Outcome::Answered, begun);
             }
         }

@@ -197,7 +197,7 @@ impl Team {
                     let (how, cause) = match without {
                         NoConnection::Busy => (Failed::Busy, Cause::Busy),
                         NoConnection::Dial(error) => {
-                            journey.found(error.evidence());
+                            journey.found(error.evidence(), now);
                             let here = error.evidence().is_none();
                             let how = if here { Failed::Busy } else { Failed::NotSent { pooled } };
                             (how, Cause::Dial(error))
