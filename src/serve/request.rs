@@ -45,13 +45,12 @@ enum Outcome<'a> {
 
 /// Answers a request, whatever happens.
 pub(super) fn answer(
-    arrival: Arrival,
+    mut arrival: Arrival,
     request: Request<RequestBody>,
 ) -> impl Future<Output = Result<Response<Outgoing>, Infallible>> {
     let (parts, body) = request.into_parts();
     // A block and no `async fn`: that one would hold what it is given twice, and a long poll waits in it.
     async move {
-        let mut arrival = arrival;
         let leftover = body.leftover();
         if parts.version < Version::HTTP_2 {
             arrival.in_flight.progress.has_body(&leftover);
