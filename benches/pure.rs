@@ -5,9 +5,11 @@
 
 use std::hint::black_box;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use divan::Bencher;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
+use porchd::config::model::park::Park;
 use porchd::config::model::{Config, Edits};
 use porchd::handler::challenge;
 use porchd::http::fault::Fault;
@@ -20,6 +22,7 @@ use porchd::matrix::secrets;
 use porchd::route::Table;
 use porchd::route::site::SiteTable;
 use porchd::tls::challenges::Challenges;
+use porchd::upstream::parking::{Guest, Parking};
 
 const SYNC: &str = "/_matrix/client/v3/sync?filter=0&timeout=30000&since=s72594_4483_1934_1_2_3_4_5_6";
 const SEND: &str = "/_matrix/client/v3/rooms/%21abc%3Aexample.com/send/m.room.message/m1234.5";
@@ -46,6 +49,23 @@ fn path_among_routes(bencher: Bencher<'_, '_>, routes: usize) {
 fn encoded_path_among_routes(bencher: Bencher<'_, '_>, routes: usize) {
     let table = site_table(routes);
     bencher.bench(|| black_box(table.route(black_box(SEND))));
+}
+
+/// All of them wait, home returns, and they go on in order.
+#[divan::bench(args = [1, 32, 1024])]
+fn park_and_release(bencher: Bencher<'_, '_>, requests: u32) {
+    let now = porchd::clock::now();
+    bencher.bench(|| {
+        let mut parking = Parking::new(Park::default());
+        parking.away();
+        for number in 0..requests {
+            let client = IpAddr::from(number.to_be_bytes());
+            let guest = Guest { client, stranger: false, first: false, bytes: 1024 };
+            black_box(parking.arrive(guest, number).is_ok());
+        }
+        parking.returns(now);
+        parking.release(now + Duration::from_secs(3)).len()
+    });
 }
 
 #[divan::bench(args = [SYNC, SEND, "/_matrix/federation/v1/send/1", "/index.html"])]

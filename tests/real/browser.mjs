@@ -66,6 +66,8 @@ async function whileUp(page) {
 
 async function whileDown(page) {
   let answer = await look(page, `${BASE}/_matrix/client/versions`);
+  check("versions that the edge has kept are readable", answer.status === 200 && answer.text.includes("versions"), shown(answer));
+  answer = await look(page, `${BASE}/_matrix/client/v3/no/such/thing`);
   check("503 of the edge is readable", answer.status === 503 && code(answer), shown(answer));
   answer = await look(page, `${BASE}/_matrix/client/v3/account/whoami`, AUTHORISED);
   check("503 of the edge after a preflight is readable", answer.status === 503 && code(answer), shown(answer));

@@ -44,6 +44,8 @@ def run(lab):
         well_known="matrix.a.test:443",
         names=["web.a.test"],
         more=SITE.format(root=www),
+        # What a page can read at last is looked at here, not how long it waits.
+        upstream="    park: { client: 2s }\n",
     ).start()
     wait_until(home.healthy, 120, "Synapse is healthy", home.process)
     uploader = User(lab, "https://matrix.a.test", "erin")
