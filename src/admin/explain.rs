@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::acme::moment::Moment;
 use crate::admin::explain::url::Url;
-use crate::admin::explain::wording::{action, head_timeout, reason, shown_line, stripped, with};
+use crate::admin::explain::wording::{action, reason, shown_line, with};
 use crate::admin::explanation::{Answered, Explanation, Forwarded, Heard};
 use crate::admin::forecast::{self, Standing};
 use crate::config::model::route::{Action, Forward, Route};
@@ -22,7 +22,7 @@ use crate::config::model::{Backend, Config, Listener, Site, Upstream};
 use crate::http::authority::Authority;
 use crate::http::fault::{Fault, Setting};
 use crate::http::headers::{self, FramingLines, ToHome};
-use crate::matrix::class::{Class, Endpoint};
+use crate::matrix::class::Endpoint;
 use crate::matrix::secrets;
 use crate::route::site::{Matched, SiteTable};
 use crate::route::{Host, Table};
@@ -224,9 +224,7 @@ impl Request<'_> {
         let its = |upstream: &&Upstream| upstream.name == forward.upstream;
         let unavailable = forward.unavailable_status;
         let upstream = world.config.upstreams.iter().find(its).ok_or((Fault::Internal, unavailable))?;
-        let class = self.endpoint.class;
-        let parks = upstream.park.most > 0 && forward.park.unwrap_or(class != Class::Other);
-        let budget = if parks { upstream.park.budgets.of(class) } else { Duration::ZERO };
+        let budget = upstream.budget(forward, self.endpoint.class);
         let to_home = ToHome {
             host: upstream.host.as_ref().map_or(authority.text.as_bytes(), |host| host.as_bytes()),
             client: self.client,
@@ -239,7 +237,7 @@ impl Request<'_> {
             nominates: false,
         };
         let mut head = Vec::new();
-        let target = stripped(self.url.target(), forward.strip.as_deref());
+        let target = forward.stripped(self.url.target());
         headers::write_request_head(&mut head, self.method, target.as_bytes(), &HeaderMap::new(), &to_home);
         let head = String::from_utf8_lossy(&head);
         let address = |backend: &Backend| backend.address.to_string();
@@ -249,7 +247,7 @@ impl Request<'_> {
             head: head.lines().filter(|line| !line.is_empty()).map(shown_line).collect(),
             sent_again: self.endpoint.replayable,
             park_ms: millis(budget),
-            head_timeout_ms: millis(head_timeout(upstream, self.endpoint)),
+            head_timeout_ms: millis(upstream.head_timeout(self.endpoint)),
         });
         let down = Fault::HomeDown.verdict(self.setting(unavailable)).status;
         Ok(forecast::of(&forecast::Case {

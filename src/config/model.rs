@@ -5,6 +5,7 @@
 
 pub mod acme;
 pub mod admin;
+pub mod client;
 pub mod homeserver;
 pub mod limits;
 pub mod log;
@@ -26,6 +27,7 @@ use self::limits::{Drain, Limits};
 use self::log::Log;
 use self::park::Park;
 use self::route::Route;
+use crate::matrix::class::{Class, Endpoint};
 
 /// One whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -174,7 +176,7 @@ pub struct Upstream {
     pub balance: Balance,
     /// How their health is asked.
     pub probe: Probe,
-    /// Until a connection stands, and how long a request may wait for one.
+    /// Until a connection stands; a request that may not park waits so long for one.
     pub connect_timeout: Duration,
     /// Of pooled connections; below the backend's own.
     pub idle_timeout: Duration,
@@ -186,6 +188,19 @@ pub struct Upstream {
     pub host: Option<HeaderValue>,
     /// How requests wait while it is away.
     pub park: Park,
+}
+
+impl Upstream {
+    /// Until an answer's head: what the operator wrote, or the class's own. A poll is never cut before its own
+    /// time is over.
+    pub fn head_timeout(&self, endpoint: Endpoint) -> Duration {
+        let own = endpoint.head_timeout;
+        match self.response_timeout {
+            None => own,
+            Some(written) if endpoint.class == Class::Sync => written.max(own),
+            Some(written) => written,
+        }
+    }
 }
 
 /// One backend of an upstream.

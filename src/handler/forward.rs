@@ -3,12 +3,11 @@
 //! The request target goes byte for byte (X-Matrix signs it), the body streams, and whether anything is
 //! sent twice is `matrix::class`'s table alone.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -84,9 +83,23 @@ pub struct Awaited<'a> {
     group: &'a Arc<Group>,
     begun: Instant,
     /// What is answered if home does not.
-    kept: Option<Box<Response<Body>>>,
+    kept: Option<Box<Stored>>,
     // Boxed apart: all that waits for home holds it, and little else.
     sending: Pin<Box<dyn Future<Output = (Sent<RequestBody>, Attempts)>>>,
+}
+
+/// A document of home's that the edge has.
+struct Stored {
+    head: bool,
+    document: Document,
+}
+
+impl Stored {
+    fn answer(&self, told: &mut Told) -> Response<Body> {
+        told.why = Some(KEPT);
+        let age = clock::now().saturating_duration_since(self.document.at);
+        reply::kept(self.head, self.document.body.clone(), age).map(Body::from)
+    }
 }
 
 /// What is sent home after the head.
@@ -119,8 +132,8 @@ pub fn begin<'a>(forwarding: Forwarding<'a>, source: Source, told: &mut Told) ->
         return Ok(Begun::Answer(reply::preflight().map(Body::from)));
     }
     let kept = forwarding.kept(group);
-    if let Some(document) = kept.as_ref().filter(|_| group.is_away()) {
-        return Ok(Begun::Answer(forwarding.answer_kept(document, told)));
+    if let Some(kept) = kept.as_ref().filter(|_| group.is_away()) {
+        return Ok(Begun::Answer(kept.answer(told)));
     }
     let (framing, load) = match source {
         Source::Client(mut body) => {
@@ -138,13 +151,12 @@ pub fn begin<'a>(forwarding: Forwarding<'a>, source: Source, told: &mut Told) ->
         head: forwarding.head(group, framing, upgrade, told),
         load,
         replay: endpoint.replayable,
-        head_timeout: head_timeout(group.def(), endpoint),
+        head_timeout: group.def().head_timeout(endpoint),
         wants_upgrade: upgrade.is_some(),
-        stay: forwarding.stay(group.def()),
+        stay: Some(forwarding.stay(group.def())),
         again: (endpoint.class == Class::Sync).then_some(class::shorten_poll),
     };
     let sending = Box::pin(forwarding.pools.send(group, call));
-    let kept = kept.map(|document| Box::new(forwarding.answer_kept(&document, &mut Told::default())));
     Ok(Begun::Awaited(Awaited { group, begun: clock::now(), kept, sending }))
 }
 
@@ -171,10 +183,7 @@ impl Awaited<'_> {
                 }
                 failed::tell(self.group, attempts.backend, fault, &error, self.begun);
                 match self.kept.take().filter(|_| fault.blame() == Blame::Home) {
-                    Some(kept) => {
-                        told.why = Some(KEPT);
-                        Ok((*kept, None))
-                    }
+                    Some(kept) => Ok((kept.answer(told), None)),
                     None => Err(Stop::Fault(fault)),
                 }
             }
@@ -189,33 +198,24 @@ impl<'a> Forwarding<'a> {
     }
 
     /// The document that may be answered in home's place to this request, which says nothing of who asks.
-    fn kept(&self, group: &Group) -> Option<Document> {
+    fn kept(&self, group: &Group) -> Option<Box<Stored>> {
         let kept = Kept::of(self.target)?;
         let asks = matches!(self.parts.method, Method::GET | Method::HEAD);
         let anybody = !self.parts.headers.contains_key(header::AUTHORIZATION);
         let document = || group.larder().document(&self.authority.host, kept, clock::wall());
-        (asks && anybody && self.forward.strip.is_none()).then(document).flatten()
-    }
-
-    fn answer_kept(&self, document: &Document, told: &mut Told) -> Response<Body> {
-        told.why = Some(KEPT);
-        let age = clock::now().saturating_duration_since(document.at);
-        let head = self.parts.method == Method::HEAD;
-        reply::kept(head, document.body.clone(), age).map(Body::from)
+        let document = (asks && anybody && self.forward.strip.is_none()).then(document).flatten()?;
+        Some(Box::new(Stored { head: self.parts.method == Method::HEAD, document }))
     }
 
     /// How it may wait while home is away.
-    fn stay(&self, upstream: &model::Upstream) -> Option<Stay> {
-        let (class, park) = (self.endpoint.class, &upstream.park);
-        if park.most == 0 || !self.forward.park.unwrap_or(class != Class::Other) {
-            return None;
-        }
-        Some(Stay {
+    fn stay(&self, upstream: &model::Upstream) -> Stay {
+        let class = self.endpoint.class;
+        Stay {
             client: self.client,
             stranger: matches!(class, Class::Federation | Class::Keys),
             poll: class == Class::Sync,
-            budget: park.budgets.of(class),
-        })
+            budget: upstream.budget(self.forward, class),
+        }
     }
 
     /// How the body is framed at home: as it came, except that HTTP/2 needs no length.
@@ -261,7 +261,7 @@ impl<'a> Forwarding<'a> {
             nominates: self.survey.connection,
         };
         let mut head = Vec::with_capacity(HEAD_CAPACITY);
-        let target = stripped(self.target, self.forward.strip.as_deref());
+        let target = self.forward.stripped(self.target);
         headers::write_request_head(
             &mut head,
             &self.parts.method,
@@ -279,45 +279,10 @@ impl<'a> Forwarding<'a> {
     }
 }
 
-/// The target without the prefix that the route strips; always a path.
-fn stripped<'a>(target: &'a str, prefix: Option<&str>) -> Cow<'a, str> {
-    let Some(rest) = prefix.and_then(|prefix| target.strip_prefix(prefix)) else { return target.into() };
-    if rest.starts_with('/') { rest.into() } else { format!("/{rest}").into() }
-}
-
-/// Until the answer's head: what the operator wrote, or the class's own. A poll is never cut before its
-/// own time is over.
-fn head_timeout(upstream: &model::Upstream, endpoint: Endpoint) -> Duration {
-    let own = endpoint.head_timeout;
-    match upstream.response_timeout {
-        None => own,
-        Some(written) if endpoint.class == Class::Sync => written.max(own),
-        Some(written) => written,
-    }
-}
-
 fn taken(response: Response<AnswerBody<RequestBody>>) -> Taken {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return (response.map(Body::Home), None);
     }
     let (parts, body) = response.into_parts();
     (Response::from_parts(parts, Body::EMPTY), body.into_upgraded())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stripped_target_stays_a_path_and_keeps_its_bytes() {
-        let table = [
-            ("/livekit/jwt/sfu/get?a=%2F", Some("/livekit/jwt"), "/sfu/get?a=%2F"),
-            ("/livekit/jwt", Some("/livekit/jwt"), "/"),
-            ("/livekit/jwt?x=1", Some("/livekit/jwt"), "/?x=1"),
-            ("/_matrix/x", None, "/_matrix/x"),
-        ];
-        for (target, prefix, expected) in table {
-            assert_eq!(stripped(target, prefix), expected, "{target}");
-        }
-    }
 }

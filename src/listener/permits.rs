@@ -5,10 +5,12 @@
 //! on the way of a request.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use crate::config::model::client::Client;
 
 /// The bounds in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +50,6 @@ pub struct TooMany {
     /// How many it holds.
     pub open: usize,
 }
-
-/// What counts as one client: an IPv4 address, or the /64 that one IPv6 subscriber is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Client(IpAddr);
 
 #[derive(Debug)]
 struct Inner {
@@ -153,25 +151,6 @@ impl Drop for Permit {
             *held -= 1;
         }
         counts.forget_if_idle(client);
-    }
-}
-
-impl Client {
-    /// The client that `addr` belongs to; an IPv4-mapped address is the IPv4 one.
-    pub fn of(addr: IpAddr) -> Self {
-        Self(match addr.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-            v4 => v4,
-        })
-    }
-}
-
-impl std::fmt::Display for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            IpAddr::V4(v4) => write!(f, "{v4}"),
-            IpAddr::V6(v6) => write!(f, "{v6}/64"),
-        }
     }
 }
 

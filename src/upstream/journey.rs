@@ -163,11 +163,11 @@ impl Journey {
         &mut self,
         lot: &Arc<Lot>,
         bytes: u64,
-        absence: Option<ProbeFailure>,
+        absence: ProbeFailure,
         now: Instant,
     ) -> Waited {
         let Some(stay) = self.stay else { return Waited::Expired };
-        let absence = absence.filter(|_| lot.is_calm()).map(|absence| (absence, now));
+        let absence = lot.is_calm().then_some((absence, now));
         let trouble = self.trouble.get_or_insert_default();
         if let Some((evidence, tried)) = trouble.evidence.take().or(absence)
             && !lot.away(evidence, tried, tried, now)

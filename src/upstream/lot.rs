@@ -53,7 +53,6 @@ pub struct Lot {
 #[derive(Debug)]
 struct Inner {
     parking: Parking<oneshot::Sender<Wake>>,
-    bounds: Park,
     outages: Outages,
     /// Since when the upstream is away without a break.
     away_since: Option<Instant>,
@@ -70,21 +69,13 @@ impl Lot {
     /// An empty one.
     pub fn new(bounds: &Park) -> Self {
         let parking = Parking::new(bounds.clone());
-        let inner = Inner {
-            parking,
-            bounds: bounds.clone(),
-            outages: Outages::default(),
-            away_since: None,
-            returned: None,
-        };
+        let inner = Inner { parking, outages: Outages::default(), away_since: None, returned: None };
         Self { inner: Mutex::new(inner), astir: AtomicBool::new(false), news: Notify::new() }
     }
 
     /// Takes the bounds of another configuration.
     pub fn rebound(&self, bounds: &Park) {
-        let mut inner = self.lock();
-        inner.parking.rebound(bounds.clone());
-        inner.bounds = bounds.clone();
+        self.lock().parking.rebound(bounds.clone());
     }
 
     /// Whether the upstream is there and nobody has to wait.
@@ -165,8 +156,8 @@ impl Lot {
     /// Whether somebody waits for a connection to the upstream to stand.
     pub fn wants_knocks(&self) -> bool {
         let inner = self.lock();
-        let hidden = inner.outages.away().is_some_and(|(_, cause)| cause.is_of_the_way());
-        inner.parking.standing() == Standing::Away && !inner.parking.is_empty() && hidden
+        let no_way = inner.outages.away().is_some_and(|(_, cause)| cause.is_of_the_way());
+        inner.parking.standing() == Standing::Away && !inner.parking.is_empty() && no_way
     }
 
     /// Gives a request a place from `now` on.
@@ -194,7 +185,7 @@ impl Lot {
         let inner = self.lock();
         let away = inner.away_since.filter(|_| inner.parking.standing() == Standing::Away);
         let age = away.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        if age > inner.bounds.outage { own.min(IN_LONG_OUTAGES) } else { own }
+        if age > inner.parking.bounds().outage { own.min(IN_LONG_OUTAGES) } else { own }
     }
 
     /// When a client that was refused should come again: a new one would be held again soon, so in a

@@ -6,9 +6,10 @@
 //! its caller wakes them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::config::model::client::Client;
 use crate::config::model::park::Park;
 
 /// How often the number of requests that may have gone on is doubled after a return.
@@ -72,7 +73,7 @@ pub struct Parking<T> {
     bounds: Park,
     standing: Standing,
     waiting: BTreeMap<Place, (Guest, T)>,
-    clients: HashMap<IpAddr, u32>,
+    clients: HashMap<Client, u32>,
     strangers: u32,
     bytes: u64,
     next: u64,
@@ -90,6 +91,11 @@ impl<T> Parking<T> {
             bytes: 0,
             next: 0,
         }
+    }
+
+    /// What bounds it.
+    pub fn bounds(&self) -> &Park {
+        &self.bounds
     }
 
     /// Bounds what comes from now on.
@@ -124,7 +130,7 @@ impl<T> Parking<T> {
         if guest.stranger && self.strangers >= most / 2 {
             return Err(Full::Strangers);
         }
-        let of_client = self.clients.get(&one_client(guest.client)).copied().unwrap_or(0);
+        let of_client = self.clients.get(&Client::of(guest.client)).copied().unwrap_or(0);
         // A poll that was cut off was let in long ago.
         if of_client >= self.bounds.most_per_client && !guest.first {
             return Err(Full::Client);
@@ -166,7 +172,12 @@ impl<T> Parking<T> {
     /// Who goes on now, in order. To be asked again at [`Self::next_release`].
     pub fn release(&mut self, now: Instant) -> Vec<(Place, T)> {
         let mut out = Vec::new();
-        let Standing::Returning { since, mut released } = self.standing else { return out };
+        let (since, mut released) = match self.standing {
+            Standing::Returning { since, released } => (since, released),
+            Standing::Away => return out,
+            // Who took a place in the moment in which the last return was over waits for nobody.
+            Standing::Present => return self.recall(),
+        };
         let steps = steps(since, now);
         while released < allowed(steps)
             && let Some((place, (guest, token))) = self.waiting.pop_first()
@@ -183,7 +194,7 @@ impl<T> Parking<T> {
         out
     }
 
-    /// When somebody can go on next, or the return is over; `None`: not before the upstream returns.
+    /// When somebody can go on next, or the return is over; `None`: nobody waits, or not before the upstream returns.
     pub fn next_release(&self, now: Instant) -> Option<Instant> {
         let Standing::Returning { since, .. } = self.standing else { return None };
         let next = if self.waiting.is_empty() { STEPS } else { steps(since, now) + 1 };
@@ -198,14 +209,14 @@ impl<T> Parking<T> {
     }
 
     fn seat(&mut self, place: Place, guest: Guest, token: T) {
-        *self.clients.entry(one_client(guest.client)).or_default() += 1;
+        *self.clients.entry(Client::of(guest.client)).or_default() += 1;
         self.strangers += u32::from(guest.stranger);
         self.bytes += guest.bytes;
         self.waiting.insert(place, (guest, token));
     }
 
     fn unseat(&mut self, guest: Guest) {
-        let client = one_client(guest.client);
+        let client = Client::of(guest.client);
         if let Some(count) = self.clients.get_mut(&client) {
             *count -= 1;
             if *count == 0 {
@@ -226,14 +237,6 @@ fn steps(since: Instant, now: Instant) -> u32 {
 /// How many may have gone on after so many steps.
 fn allowed(steps: u32) -> u64 {
     1_u64.checked_shl(steps).unwrap_or(u64::MAX)
-}
-
-/// What counts as one client: an IPv4 address, or the /64 that one IPv6 subscriber is given.
-fn one_client(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-    }
 }
 
 #[cfg(test)]

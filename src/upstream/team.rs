@@ -134,9 +134,9 @@ impl Team {
     }
 
     /// Why no backend can be tried, as far as this thread knows.
-    fn absence(&self) -> Option<ProbeFailure> {
+    fn absence(&self) -> ProbeFailure {
         let known = self.lanes.iter().find_map(|lane| lane.evidence());
-        known.or(Some(ProbeFailure::ConnectTimeout))
+        known.unwrap_or(ProbeFailure::ConnectTimeout)
     }
 
     /// A usable backend that this request has not just failed to reach.
@@ -273,12 +273,12 @@ where
     if how == (Failed::SentNoAnswer { again: true }) {
         upload.rewind();
     }
-    if matches!(cause, Cause::CutOff) {
+    match cause {
         // It says nothing of the backend that is not known.
-    } else if broke && pooled {
-        lane.was_stale(crate::clock::now());
-    } else if how != Failed::Final {
-        lane.backend().saw_failure();
+        Cause::CutOff => {}
+        _ if broke && pooled => lane.was_stale(crate::clock::now()),
+        _ if how != Failed::Final => lane.backend().saw_failure(),
+        _ => {}
     }
     Miss { upload, how, error: SendError { progress, cause } }
 }

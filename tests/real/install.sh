@@ -39,24 +39,15 @@ install_debian() {
 }
 
 # A part counts as installed once its version file is written, as the last act.
-install_synapse() {
-  [ "$(cat "$dir/synapse/version" 2>/dev/null)" = "$synapse" ] && return 0
-  say "PyPI: matrix-synapse $synapse"
-  rm -rf "$dir/synapse"
-  "$python" -m venv "$dir/synapse"
-  "$dir/synapse/bin/pip" -q --disable-pip-version-check install "matrix-synapse==$synapse"
-  "$dir/synapse/bin/python" -c 'import synapse.app.homeserver'
-  printf '%s\n' "$synapse" >"$dir/synapse/version"
-}
-
-install_nio() {
-  [ "$(cat "$dir/nio/version" 2>/dev/null)" = "$nio" ] && return 0
-  say "PyPI: matrix-nio $nio"
-  rm -rf "$dir/nio"
-  "$python" -m venv "$dir/nio"
-  "$dir/nio/bin/pip" -q --disable-pip-version-check install "matrix-nio==$nio"
-  "$dir/nio/bin/python" -c 'import nio'
-  printf '%s\n' "$nio" >"$dir/nio/version"
+install_python() { # folder, package, version, what it must import
+  local home="$dir/$1"
+  [ "$(cat "$home/version" 2>/dev/null)" = "$3" ] && return 0
+  say "PyPI: $2 $3"
+  rm -rf "$home"
+  "$python" -m venv "$home"
+  "$home/bin/pip" -q --disable-pip-version-check install "$2==$3"
+  "$home/bin/python" -c "import $4"
+  printf '%s\n' "$3" >"$home/version"
 }
 
 install_js() {
@@ -76,7 +67,7 @@ command -v node >/dev/null && command -v npm >/dev/null || fail "node 20 or newe
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "Python 3.11 or newer is needed; this is $("$python" -V)"
 mkdir -p "$dir"
 install_debian
-install_synapse
-install_nio
+install_python synapse matrix-synapse "$synapse" synapse.app.homeserver
+install_python nio matrix-nio "$nio" nio
 install_js
 say "ready: $(node -v), $("$python" -V), Synapse $synapse, $(chromium --version 2>/dev/null || fail 'chromium does not start')"

@@ -143,6 +143,24 @@ fn who_waits_follows_a_reload() {
 }
 
 #[test]
+fn a_route_says_whether_its_requests_wait() {
+    let (home, text) = gone(
+        "upstreams: { home: { connect_timeout: 100ms } }\nsites: [ { hosts: [ example.com ], routes: [ \
+         { path: /app/, forward: home, park: true }, { path: /other/, forward: home }, \
+         { path: /_matrix/now/, forward: home, park: false } ] } ]\n",
+    );
+    let porch = Porch::new(&text);
+    let mut waits = porch.connect();
+    ask(&mut waits, "GET", "/app/x", "");
+    until_parked(&porch, 1);
+    is_kind(&porch.connect().get("/_matrix/now/x"), 503);
+    assert_eq!(porch.connect().get("/other/x").status, 503);
+    assert_eq!(porch.running().parked(), 1);
+    let _back = Home::at(&home.address().to_string(), |_| ok("back"));
+    assert_eq!(waits.answer().text(), "back");
+}
+
+#[test]
 fn who_waits_at_a_stop_is_answered() {
     let (_home, text) = gone("drain: { stop: 100ms }\n");
     let porch = Porch::new(&text);

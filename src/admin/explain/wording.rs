@@ -1,12 +1,8 @@
 //! What an explanation says of a route, of a fault, and of the head that is sent on.
 
-use std::time::Duration;
-
 use crate::admin::explanation::Action as Shown;
-use crate::config::model::Upstream;
 use crate::config::model::route::Action;
 use crate::http::fault::Fault;
-use crate::matrix::class::{Class, Endpoint};
 use crate::matrix::secrets;
 
 /// What the operator did to have it refused.
@@ -65,23 +61,5 @@ pub(super) fn with(action: &Action) -> String {
         Action::Redirect(to) => to.to.to_string(),
         Action::Respond(fixed) => fixed.status.as_u16().to_string(),
         Action::Files(folder) => folder.root.display().to_string(),
-    }
-}
-
-/// The target without the route's `strip`.
-pub(super) fn stripped(target: &str, prefix: Option<&str>) -> String {
-    match prefix.and_then(|prefix| target.strip_prefix(prefix)) {
-        Some(rest) if rest.starts_with('/') => rest.to_owned(),
-        Some(rest) => format!("/{rest}"),
-        None => target.to_owned(),
-    }
-}
-
-/// Until the answer's head, as forwarding counts it.
-pub(super) fn head_timeout(upstream: &Upstream, endpoint: Endpoint) -> Duration {
-    match upstream.response_timeout {
-        None => endpoint.head_timeout,
-        Some(written) if endpoint.class == Class::Sync => written.max(endpoint.head_timeout),
-        Some(written) => written,
     }
 }

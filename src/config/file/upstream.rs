@@ -26,7 +26,7 @@ pub struct Upstream {
     pub balance: Option<Balance>,
     /// How their health is asked.
     pub probe: Probe,
-    /// Until a connection stands; also how long a request waits for one. Default: 5s.
+    /// Until a connection stands; a request that may not park waits so long for one. Default: 5s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Timeout>,
     /// How long an idle connection is kept; below the backend's own (Synapse: 60 s). Default: 25s.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Upstream;
+use super::route::Forward;
 use crate::matrix::class::Class;
 
 /// Bounds on the requests that are held while an upstream is away.
@@ -79,5 +81,13 @@ impl Default for Park {
                 other: usual,
             },
         }
+    }
+}
+
+impl Upstream {
+    /// How long a request of `class` that `forward` takes may wait while it is away; zero: it does not wait.
+    pub fn budget(&self, forward: &Forward, class: Class) -> Duration {
+        let parks = self.park.most > 0 && forward.park.unwrap_or(class != Class::Other);
+        if parks { self.park.budgets.of(class) } else { Duration::ZERO }
     }
 }

@@ -1,5 +1,6 @@
 //! Routes and what is done with the requests that they take.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -62,6 +63,15 @@ pub struct Forward {
     pub park: Option<bool>,
 }
 
+impl Forward {
+    /// A target without the prefix that is cut off; always a path.
+    pub fn stripped<'a>(&self, target: &'a str) -> Cow<'a, str> {
+        let rest = self.strip.as_deref().and_then(|prefix| target.strip_prefix(prefix));
+        let Some(rest) = rest else { return target.into() };
+        if rest.starts_with('/') { rest.into() } else { format!("/{rest}").into() }
+    }
+}
+
 /// A redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
@@ -95,4 +105,25 @@ pub struct Files {
     pub listing: bool,
     /// Element Web's cache and security headers.
     pub element: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stripped_target_stays_a_path_and_keeps_its_bytes() {
+        let table = [
+            ("/livekit/jwt/sfu/get?a=%2F", Some("/livekit/jwt"), "/sfu/get?a=%2F"),
+            ("/livekit/jwt", Some("/livekit/jwt"), "/"),
+            ("/livekit/jwt?x=1", Some("/livekit/jwt"), "/?x=1"),
+            ("/_matrix/x", None, "/_matrix/x"),
+        ];
+        for (target, prefix, expected) in table {
+            let strip = prefix.map(Arc::from);
+            let unavailable_status = StatusCode::SERVICE_UNAVAILABLE;
+            let forward = Forward { upstream: "home".into(), strip, unavailable_status, park: None };
+            assert_eq!(forward.stripped(target), expected, "{target}");
+        }
+    }
 }

@@ -70,6 +70,14 @@ fn a_poll_that_was_cut_off_goes_first() {
 }
 
 #[test]
+fn nobody_waits_for_an_upstream_that_is_present() {
+    let mut parking = Parking::new(bounds(100, 100));
+    parking.arrive(guest(1), 0).unwrap();
+    parking.arrive(guest(1), 1).unwrap();
+    assert_eq!(tokens(parking.release(crate::clock::now())), [0, 1]);
+}
+
+#[test]
 fn bounds_are_told_apart() {
     let mut parking = Parking::new(Park { memory: 25, ..bounds(4, 3) });
     let stranger = Guest { stranger: true, bytes: 0, ..guest(9) };
@@ -187,8 +195,9 @@ proptest! {
                 if let Some(since) = returned {
                     prop_assert!(released <= allowed(steps(since, now)));
                 } else {
-                    prop_assert!(went.is_empty());
+                    prop_assert!(went.is_empty() || parking.standing() == Standing::Present);
                 }
+                prop_assert!(parking.is_empty() || parking.standing() != Standing::Present);
                 // The first ones, and in order.
                 let first: Vec<_> = waiting.keys().take(went.len()).copied().collect();
                 prop_assert_eq!(&first, &went.iter().map(|(place, _)| *place).collect::<Vec<_>>());
