@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! main.rs       args -> exit code; nothing else
-//! cli/          run | check | reload | status | incidents | explain | certs | schema | demo | version
+//! cli/          run | check | reload | upgrade | status | incidents | explain | certs | schema | demo | version
+//! warden/       the process with privileges: starts the edge, opens for it what the configuration names
 //! supervisor/   start-up order and event loop; reload (load, diff, bind, build, swap, retire); drain; signals
 //! admin/        control socket: versioned JSON lines; asks the supervisor for actions; /metrics
 //! listener/     worker threads, accept loops, PROXY protocol, TLS handshake under a deadline, connection limits
@@ -18,6 +19,7 @@
 //! acme/         account, order, schedule (P: what is due when), ledger of attempts (P: rate-limit protection)
 //! tls/          certificate store, SNI resolution, server configs, tickets, the internal CA
 //! provision/    everything that needs privileges, behind one trait: listeners, key material, log sinks
+//! home/         the link home: the tunnel's state, the address that moves (P), pf table, nft set, endpoint
 //! http/         authority (P), headers (P), head scanner (P), faults: one table (P), replies (P)
 //! route/        (P) host and path match; deny wins; decoded copy to match, original bytes to forward
 //! telemetry/    diagnostics and access lines, and where they go; counts of requests, rates of them (P)
@@ -36,6 +38,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod handler;
+pub mod home;
 pub mod http;
 pub mod incidents;
 pub mod listener;
@@ -49,3 +52,4 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+pub mod warden;

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// The floors, top first; siblings on one floor do not import each other. `src/lib.rs` draws the same.
-const FLOORS: [&[&str]; 19] = [
+const FLOORS: [&[&str]; 21] = [
     &["cli"],
+    &["warden"],
     &["supervisor"],
     &["admin"],
     &["listener"],
@@ -22,6 +23,7 @@ const FLOORS: [&[&str]; 19] = [
     &["acme"],
     &["tls"],
     &["provision"],
+    &["home"],
     &["http"],
     &["route"],
     &["telemetry"],

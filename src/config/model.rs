@@ -11,6 +11,7 @@ pub mod limits;
 pub mod log;
 pub mod park;
 pub mod route;
+pub mod threads;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use self::limits::{Drain, Limits};
 use self::log::Log;
 use self::park::Park;
 use self::route::Route;
+use self::threads::{AcceptMode, Threads};
 use crate::matrix::class::{Class, Endpoint};
 
 /// One whole configuration.
@@ -56,30 +58,12 @@ pub struct Config {
     pub limits: Limits,
     /// Peers whose X-Forwarded-For (and the like) is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// How long a stop and a reload wait for what is in flight.
+    /// The user that the edge runs as when the warden is root; `None`: `_porchd`.
+    pub user: Option<Arc<str>>,
+    /// How long a stop, a reload and an upgrade wait for what is in flight.
     pub drain: Drain,
     /// Where log lines go.
     pub log: Log,
-}
-
-/// Number of serving threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Threads {
-    /// One for each core that this process may use.
-    Auto,
-    /// Exactly so many, at least 1.
-    Count(usize),
-}
-
-/// How accepted connections are spread over the threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AcceptMode {
-    /// A socket for each thread where the system balances them (Linux), else one loop.
-    Auto,
-    /// A listening socket for each thread, by SO_REUSEPORT.
-    PerThread,
-    /// One accept loop that deals connections out in turn.
-    Single,
 }
 
 /// One listener: a named set of addresses with one behaviour.

@@ -1,6 +1,7 @@
 //! How many threads serve and how connections reach them: fixed from start to end, a pure decision.
 
-use crate::config::model::{AcceptMode, Config, Threads};
+use crate::config::model::Config;
+use crate::config::model::threads::{AcceptMode, Threads};
 
 /// The shape of the process. It does not change by a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -133,7 +133,7 @@ impl Default for Limits {
     }
 }
 
-/// How long a stop and a reload wait for what is in flight.
+/// How long a stop, a reload and an upgrade wait for what is in flight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a map of deadlines")]
@@ -142,11 +142,14 @@ pub struct Drain {
     pub stop: Time,
     /// For the connections of what a reload has taken away.
     pub reload: Time,
+    /// For the connections of the edge that an upgrade replaces.
+    pub upgrade: Time,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { stop: Time(Duration::from_secs(20)), reload: Time(Duration::from_secs(300)) }
+        let seconds = |seconds| Time(Duration::from_secs(seconds));
+        Self { stop: seconds(20), reload: seconds(300), upgrade: seconds(3600) }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::config::file::named::Named;
 use crate::config::file::site::Site;
 use crate::config::file::upstream::Upstream;
 use crate::config::scalar::address::Net;
+use crate::config::scalar::name::UserName;
 use crate::config::scalar::web::FilePath;
 
 /// The configuration of porchd.
@@ -67,7 +68,11 @@ pub struct File {
     pub limits: Limits,
     /// Proxies in front of porchd (addresses or networks) whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<At<Net>>,
-    /// How long a stop and a reload wait for what is in flight.
+    /// The user that the edge runs as: the process that meets the network. It holds when porchd is started by
+    /// root, which it then needs for ports, keys and logs alone; fixed while porchd runs. Default: _porchd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// How long a stop, a reload and an upgrade wait for what is in flight.
     pub drain: Drain,
     /// Where log lines go.
     pub log: Log,

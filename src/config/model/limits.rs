@@ -30,4 +30,6 @@ pub struct Drain {
     pub stop: Duration,
     /// Of what a reload retired.
     pub reload: Duration,
+    /// Of an edge that an upgrade replaced.
+    pub upgrade: Duration,
 }

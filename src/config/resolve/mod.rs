@@ -62,13 +62,13 @@ impl<'a> Resolver<'a> {
         model::Config {
             homeservers: self.homeservers(),
             threads: match file.threads {
-                basics::Threads::Auto(_) => model::Threads::Auto,
-                basics::Threads::Count(count) => model::Threads::Count(count.as_usize()),
+                basics::Threads::Auto(_) => model::threads::Threads::Auto,
+                basics::Threads::Count(count) => model::threads::Threads::Count(count.as_usize()),
             },
             accept: match file.accept {
-                basics::AcceptMode::Auto => model::AcceptMode::Auto,
-                basics::AcceptMode::PerThread => model::AcceptMode::PerThread,
-                basics::AcceptMode::Single => model::AcceptMode::Single,
+                basics::AcceptMode::Auto => model::threads::AcceptMode::Auto,
+                basics::AcceptMode::PerThread => model::threads::AcceptMode::PerThread,
+                basics::AcceptMode::Single => model::threads::AcceptMode::Single,
             },
             listeners: self.listeners(),
             tls: self.tls(),
@@ -79,7 +79,12 @@ impl<'a> Resolver<'a> {
             sites: self.sites(),
             limits: limits(&file.limits),
             trusted_proxies: file.trusted_proxies.iter().map(|net| net.value.0).collect(),
-            drain: model::limits::Drain { stop: file.drain.stop.0, reload: file.drain.reload.0 },
+            user: file.user.as_ref().map(|user| user.0.clone()),
+            drain: model::limits::Drain {
+                stop: file.drain.stop.0,
+                reload: file.drain.reload.0,
+                upgrade: file.drain.upgrade.0,
+            },
             log: log(&file.log),
         }
     }

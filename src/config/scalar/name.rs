@@ -238,6 +238,36 @@ impl fmt::Display for Home {
 text_scalar!(Home, "an address like `10.77.0.2:8008`, or an upstream's name", number: None,
     "examples": ["10.77.0.2:8008", "home"]);
 
+/// The name of a user of this system, by the rules of POSIX' portable names and those of OpenBSD and Debian.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserName(pub Arc<str>);
+
+/// Text that is no user's name.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "\"{0}\" is not a user's name\nat most 31 letters, digits, `_` and `-`, as the system's user list has them"
+)]
+pub struct UserNameError(String);
+
+impl FromStr for UserName {
+    type Err = UserNameError;
+
+    fn from_str(text: &str) -> Result<Self, UserNameError> {
+        let starts = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        let known = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');
+        let valid = starts && text.len() <= 31 && text.chars().all(known);
+        if valid { Ok(Self(text.into())) } else { Err(UserNameError(text.to_owned())) }
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_scalar!(UserName, "the name of a user like `_porchd`", number: None, "pattern": "^[A-Za-z_][A-Za-z0-9_.-]*$");
+
 #[cfg(test)]
 mod tests {
     use super::*;
