@@ -1,6 +1,6 @@
 //! What is said over the control socket: one JSON object a line, each with the protocol's version.
 //!
-//! Asked: `{"version":1,"do":"reload"}`, `{"version":1,"do":"certs"}`,
+//! Asked: `{"version":1,"do":"reload"}`, `{"version":1,"do":"upgrade"}`, `{"version":1,"do":"certs"}`,
 //! `{"version":1,"do":"renew","name":"example.com","wait":true}` or `"all":true` in place of the name,
 //! `{"version":1,"do":"revoke","name":"example.com","reason":"superseded"}`, `{"version":1,"do":"status"}`,
 //! `{"version":1,"do":"incidents","since":"2026-11-28T00:00:00Z"}` (`since` may be left out),
@@ -36,6 +36,8 @@ pub const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 pub enum Question {
     /// To put the configuration of now in force. Answered by [`Answer::Done`] with what changed.
     Reload,
+    /// To have a new edge take over from the binary on disk. Answered by [`Answer::Done`] when it serves.
+    Upgrade,
     /// How its certificates stand. Answered by [`Answer::Certificates`].
     Certs,
     /// To order certificates now, whatever their age. Answered by [`Answer::Done`].
@@ -132,6 +134,7 @@ pub enum ProtocolError {
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 enum Asked {
     Reload {},
+    Upgrade {},
     Certs {},
     Renew {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,6 +168,7 @@ impl From<Question> for Asked {
     fn from(question: Question) -> Self {
         match question {
             Question::Reload => Self::Reload {},
+            Question::Upgrade => Self::Upgrade {},
             Question::Certs => Self::Certs {},
             Question::Renew { which: Which::All, wait } => Self::Renew { name: None, all: true, wait },
             Question::Renew { which: Which::Name(name), wait } => {
@@ -189,6 +193,7 @@ impl TryFrom<Asked> for Question {
         };
         Ok(match asked {
             Asked::Reload {} => Self::Reload,
+            Asked::Upgrade {} => Self::Upgrade,
             Asked::Certs {} => Self::Certs,
             Asked::Renew { name, all, wait } => Self::Renew { which: which(name, all)?, wait },
             Asked::Revoke { name, reason } => Self::Revoke { name, reason },

@@ -41,7 +41,7 @@ fn demo(first_port: u16) -> anyhow::Result<ExitCode> {
     let ports = Ports::free_from(first_port).context("no three free ports")?;
     let file = folder.0.join("porchd.yaml");
     fs::write(&file, configuration(&folder.0, ports, home)).context("the configuration was not written")?;
-    let running = supervisor::start(Box::new(InProcess::new(file)), &supervisor::Options::default())?;
+    let running = supervisor::start(Box::new(InProcess::new(file)), supervisor::Options::default())?;
     let ca = folder.0.join("ca.pem");
     fs::write(&ca, running.ca_pem().unwrap_or_default()).context("the CA was not written")?;
     // Without anybody who reads it, it runs all the same.

@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::cli::running::Running;
+use crate::warden::member;
+use crate::warden::succession::{self, Understood};
 
 pub mod certs;
 pub mod check;
 mod columns;
 pub mod demo;
+mod edge;
 pub mod explain;
 pub mod incidents;
 mod output;
@@ -20,6 +23,7 @@ pub mod running;
 pub mod schema;
 mod stand_in;
 pub mod status;
+pub mod upgrade;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/porchd/porchd.yaml";
@@ -34,11 +38,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve, in the foreground, until SIGTERM. SIGHUP reloads, SIGUSR1 opens the logs again.
+    /// Serve, in the foreground, until SIGTERM. SIGHUP reloads, SIGUSR1 opens the logs again, SIGUSR2 upgrades.
     Run {
         /// The configuration.
         #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
         file: PathBuf,
+        #[command(flatten)]
+        manner: run::Manner,
     },
     /// Validate the configuration and warn of what is risky; exit 0 or 1.
     Check {
@@ -54,6 +60,11 @@ enum Command {
     },
     /// Have the running porchd take the new configuration; print what changed, or every error and exit 1.
     Reload {
+        #[command(flatten)]
+        running: Running,
+    },
+    /// Have the binary on disk take over from the running porchd without a dropped connection.
+    Upgrade {
         #[command(flatten)]
         running: Running,
     },
@@ -99,10 +110,22 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    main_with(|| {})
+}
+
+/// The same; `inside` is called in an edge once it serves, confined. For programs that try what it can do there.
+pub fn main_with(inside: fn()) -> ExitCode {
+    // What the warden starts is named, and told nothing on its command line.
+    match std::env::args_os().next().as_deref().and_then(|name| name.to_str()) {
+        Some(member::TITLE) => return edge::run(inside),
+        Some(succession::TRIAL) => return output::print(&running::as_json(&Understood::own())),
+        _ => {}
+    }
     match Arguments::parse().command {
-        Command::Run { file } => run::run(&file),
+        Command::Run { file, manner } => run::run(&file, &manner),
         Command::Check { file, expand, offline } => check::run(&file, expand, offline),
         Command::Reload { running } => reload::run(&running),
+        Command::Upgrade { running } => upgrade::run(&running),
         Command::Status { running, status } => status::run(&running, &status),
         Command::Incidents { running, incidents } => incidents::run(&running, &incidents),
         Command::Explain { running, explain } => explain::run(&running, &explain),

@@ -11,7 +11,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -60,6 +60,16 @@ impl Folder {
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
         Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// The folder that another process has opened at `path`.
+    pub fn held(fd: OwnedFd, path: &Path) -> Self {
+        Self { fd: File::from(fd), path: path.to_owned() }
+    }
+
+    /// Its descriptor, to be given to another process.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Holds the folder at `path`, which is made with mode 0700 when it is missing. Its missing parents are made

@@ -9,8 +9,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use crate::os::control_socket::{self, ControlSocketError};
 use crate::os::folder::Folder;
-use crate::os::{control_socket, owner, socket};
+use crate::os::users::{self, User};
+use crate::os::{owner, socket};
+use crate::provision::activated::Activated;
 use crate::provision::{PemPair, Provision, ProvisionError, ProvisionWarning};
 
 /// No file that is read whole is larger: a wrong path (`/dev/zero`, a disk image) must not eat the memory.
@@ -22,6 +25,12 @@ const OTHERS: u32 = 0o006;
 /// The bits of a folder's mode that let anybody but its owner do anything.
 const NOT_THE_OWNER: u32 = 0o077;
 
+/// The bits of a mode that let others than the owner write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// The bit of a folder's mode that keeps each user's files from the others.
+const STICKY: u32 = 0o1000;
+
 /// The bit of a folder's mode that lets everybody put files there.
 const WRITABLE_FOR_ALL: u32 = 0o002;
 
@@ -29,13 +38,50 @@ const WRITABLE_FOR_ALL: u32 = 0o002;
 #[derive(Debug)]
 pub struct InProcess {
     configuration: PathBuf,
+    // Whose acts these are: an edge's by its warden, or None: this process' own.
+    edge: Option<User>,
+    activated: Activated,
     warnings: Vec<ProvisionWarning>,
 }
 
 impl InProcess {
     /// With the configuration in the file `configuration`.
     pub fn new(configuration: PathBuf) -> Self {
-        Self { configuration, warnings: Vec::new() }
+        Self { configuration, edge: None, activated: Activated::default(), warnings: Vec::new() }
+    }
+
+    /// The same for an edge that runs as `user`: the configuration must be nobody else's to write, and the state
+    /// folder is that user's.
+    pub fn for_edge(configuration: PathBuf, user: User) -> Self {
+        Self { edge: Some(user), ..Self::new(configuration) }
+    }
+
+    /// With sockets that a service manager has opened: one that listens on an address is taken for it.
+    pub fn with_activated(self, activated: Activated) -> Self {
+        Self { activated, ..self }
+    }
+
+    /// The sockets of a service manager that were not asked for yet.
+    pub fn activated(&self) -> &Activated {
+        &self.activated
+    }
+
+    /// What the configuration says is done with privileges: it must be theirs alone who have them.
+    fn is_closed(&self, file: &File) -> Result<(), ProvisionError> {
+        let found = file.metadata().map_err(of(&self.configuration))?;
+        let folder = self.configuration.parent().filter(|folder| *folder != Path::new(""));
+        let folder = folder.unwrap_or(Path::new("."));
+        let around = folder.metadata().map_err(of(folder))?;
+        let stranger = |uid| owner::is_stranger(uid, owner::me());
+        if found.mode() & WRITABLE_BY_OTHERS != 0 || stranger(found.uid()) {
+            return Err(ProvisionError::OpenToOthers { path: self.configuration.clone() });
+        }
+        // With the sticky bit (as /tmp has it) nobody else can exchange what is in it.
+        let exchangeable = around.mode() & WRITABLE_BY_OTHERS != 0 && around.mode() & STICKY == 0;
+        if exchangeable || stranger(around.uid()) {
+            return Err(ProvisionError::OpenToOthers { path: folder.to_owned() });
+        }
+        Ok(())
     }
 
     fn warn_once(&mut self, warning: ProvisionWarning) {
@@ -60,8 +106,11 @@ impl InProcess {
 
 impl Provision for InProcess {
     fn configuration(&mut self) -> Result<String, ProvisionError> {
-        File::open(&self.configuration)
-            .and_then(read)
+        let file = File::open(&self.configuration).map_err(of(&self.configuration))?;
+        if self.edge.is_some() {
+            self.is_closed(&file)?;
+        }
+        read(file)
             .and_then(|bytes| {
                 String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
             })
@@ -73,6 +122,9 @@ impl Provision for InProcess {
     }
 
     fn listen(&mut self, addr: SocketAddr, copies: usize) -> Result<Vec<TcpListener>, ProvisionError> {
+        if let Some(sockets) = self.activated.take(addr, copies) {
+            return sockets.map_err(|source| ProvisionError::Bind { addr, source });
+        }
         socket::listen(addr, copies).map_err(|source| ProvisionError::Bind { addr, source })
     }
 
@@ -106,8 +158,13 @@ impl Provision for InProcess {
         if mode & WRITABLE_FOR_ALL != 0 {
             return Err(ProvisionError::StateFolderWritable { path: path.to_owned() });
         }
-        let uid = folder.owner().map_err(failed)?;
-        if owner::is_stranger(uid, owner::me()) {
+        let mut uid = folder.owner().map_err(failed)?;
+        let user = self.edge.map_or(owner::me(), |edge| edge.uid);
+        if let Some(edge) = self.edge.filter(|edge| edge.uid != uid && uid == owner::me()) {
+            users::give_folder(path, edge).map_err(failed)?;
+            uid = edge.uid;
+        }
+        if owner::is_stranger(uid, user) {
             self.warn_once(ProvisionWarning::StateFolderOfAnother { path: path.to_owned(), uid });
         }
         if mode & NOT_THE_OWNER != 0 {
@@ -116,9 +173,13 @@ impl Provision for InProcess {
         Ok(folder)
     }
 
-    fn control_socket(&mut self, path: &Path) -> Result<UnixListener, ProvisionError> {
-        let failed = |source| ProvisionError::ControlSocket { path: path.to_owned(), source };
-        control_socket::listen(path).map_err(failed)
+    fn control_socket(&mut self, path: &Path, held: bool) -> Result<Option<UnixListener>, ProvisionError> {
+        match control_socket::listen(path) {
+            Ok(listener) => Ok(Some(listener)),
+            // The caller answers itself there. Had somebody removed the file, there would be another now.
+            Err(ControlSocketError::InUse) if held => Ok(None),
+            Err(source) => Err(ProvisionError::ControlSocket { path: path.to_owned(), source }),
+        }
     }
 
     fn warnings(&mut self) -> Vec<ProvisionWarning> {
@@ -304,8 +365,9 @@ mod tests {
         let folder = Folder::new("control");
         let mut provision = InProcess::new(PathBuf::new());
         let path = folder.0.join("run/porchd.sock");
-        let _listener = provision.control_socket(&path).unwrap();
-        let told = provision.control_socket(&path).unwrap_err().to_string();
+        let _listener = provision.control_socket(&path, false).unwrap().unwrap();
+        assert!(provision.control_socket(&path, true).unwrap().is_none());
+        let told = provision.control_socket(&path, false).unwrap_err().to_string();
         let path = path.display();
         assert!(
             told.starts_with(&format!("control socket {path}: another porchd answers on it; ")),

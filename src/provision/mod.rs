@@ -1,16 +1,22 @@
 //! Everything that needs privileges, behind one trait.
 //!
-//! Today one implementation acts in this process. The two-process one (a warden that opens what the
-//! configuration names, an edge that is handed descriptors and bytes) will replace it behind this trait,
-//! so nothing above may open a key, a log or a privileged port by itself.
+//! `in_process.rs` acts in this process. `from_warden.rs` is what an edge has: it asks the warden, which opens what
+//! the configuration names (`inventory.rs`) and hands over descriptors and bytes (`calls.rs`). So nothing above may
+//! open a key, a log or a privileged port by itself.
 
+pub mod activated;
+pub mod calls;
+pub mod from_warden;
 pub mod in_process;
+pub mod inventory;
 
 use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::os::control_socket::ControlSocketError;
 use crate::os::disk_fault;
@@ -53,6 +59,22 @@ pub enum ProvisionError {
         /// The folder.
         path: PathBuf,
     },
+    /// Others could have written the configuration, which says what is done as root.
+    #[error(
+        "{path}: others than its owner may write it, or belongs to another user; chown root it and chmod go-w it, \
+         and the folder that it is in",
+        path = path.display()
+    )]
+    OpenToOthers {
+        /// The configuration, or its folder.
+        path: PathBuf,
+    },
+    /// The warden can't be asked.
+    #[error("the warden does not answer: {source}")]
+    Warden {
+        /// Why.
+        source: std::io::Error,
+    },
     /// The control socket can't be made.
     #[error("control socket {path}: {source}", path = path.display())]
     ControlSocket {
@@ -76,7 +98,7 @@ fn of_state(path: &Path, error: &Error) -> String {
 }
 
 /// Something about a file that works and is still not right.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProvisionWarning {
     /// Every user of the machine can read or write a private key.
     KeyOpenToOthers {
@@ -214,9 +236,15 @@ pub trait Provision: Send {
 
     /// The control socket, listening, non-blocking, mode 0660. Its folder is made when it is missing.
     ///
-    /// A socket on which nobody answers is replaced; one that is alive, or is no socket, is refused. So it is not
-    /// asked for again while this process has it.
-    fn control_socket(&mut self, path: &Path) -> Result<UnixListener, ProvisionError>;
+    /// A socket on which nobody answers is replaced; one that is alive, or is no socket, is refused. `None`: the
+    /// caller says that it has the one at `path` (`held`), and it is still there.
+    fn control_socket(&mut self, path: &Path, held: bool) -> Result<Option<UnixListener>, ProvisionError>;
+
+    /// What became of the configuration that was asked for last: it is in force, or was refused. What it alone
+    /// named is let go of then, or what the one before named.
+    fn settled(&mut self, in_force: bool) {
+        let _ = in_force;
+    }
 
     /// What was noticed since this was asked last, for the log and for `check`.
     fn warnings(&mut self) -> Vec<ProvisionWarning> {

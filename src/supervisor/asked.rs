@@ -45,6 +45,7 @@ impl Control {
             Question::Explain { url, method, from } => {
                 let _ = reply.send(self.explained(&explain::Asked { url: &url, method: &method, from }));
             }
+            Question::Upgrade => self.ask_for_an_upgrade(reply),
             Question::Renew { which, wait } => {
                 let name = match which {
                     Which::All => None,

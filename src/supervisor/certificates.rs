@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::WeakUnboundedSender;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::acme::moment::Moment;
 use crate::acme::service::{self, Command, Handle};
@@ -27,7 +28,7 @@ pub struct Certificates {
     pub challenges: Challenges,
     /// The state folder.
     pub state: State,
-    service: Option<Handle>,
+    service: Option<Service>,
     target: Option<Target>,
     // Where the ACME thread sends what it has. Weak: `Running` must be able to end it all.
     publish_to: WeakUnboundedSender<Request>,
@@ -58,7 +59,7 @@ impl Certificates {
             self.service = self.start();
         }
         if let Some(service) = &self.service {
-            service.send(Command::Follow(target.map(Box::new)));
+            service.handle.send(Command::Follow(target.map(Box::new)));
         }
     }
 
@@ -74,7 +75,17 @@ impl Certificates {
         self.service = None;
     }
 
-    fn start(&mut self) -> Option<Handle> {
+    /// The same, and waits until nothing is written any more.
+    pub async fn stop_ordering_and_wait(&mut self) {
+        let Some(Service { handle, ended }) = self.service.take() else { return };
+        drop(handle);
+        self.target = None;
+        if timeout(LAST_WRITE, ended).await.is_err() {
+            tracing::error!("the thread that orders certificates does not end: is the disk well?");
+        }
+    }
+
+    fn start(&mut self) -> Option<Service> {
         let (vault, stored) = self.state.take()?;
         let publish_to = self.publish_to.clone();
         let publish = Box::new(move |managed| {
@@ -89,6 +100,7 @@ impl Certificates {
                 tracing::error!("no certificate is ordered: its thread did not start: {error}")
             })
             .ok()
+            .map(|(handle, ended)| Service { handle, ended })
     }
 
     /// What a look at the certificates found to complain of, without what it had found the last time.
@@ -103,7 +115,7 @@ impl Certificates {
         let own = own(&self.live.load(), Moment::of(now));
         let ordered = self.service.as_ref().map(|service| {
             let (reply, answer) = oneshot::channel();
-            service.send(Command::Report(reply));
+            service.handle.send(Command::Report(reply));
             answer
         });
         async move {
@@ -118,8 +130,15 @@ impl Certificates {
 
     /// The ACME thread, if certificates are ordered.
     pub fn service(&self) -> Option<&Handle> {
-        self.service.as_ref().filter(|_| self.target.is_some())
+        self.service.as_ref().filter(|_| self.target.is_some()).map(|service| &service.handle)
     }
+}
+
+/// The thread that orders.
+struct Service {
+    handle: Handle,
+    /// Told by dropping.
+    ended: oneshot::Receiver<()>,
 }
 
 /// Certificates that nobody orders.
@@ -166,3 +185,5 @@ pub fn taken_up(files: &[String]) -> String {
 
 /// A reload may keep the control thread from showing what was ordered, and nobody must wait for it for ever.
 const SHOWN: Duration = Duration::from_secs(15);
+/// A thread that writes when it is told to end has written by then.
+const LAST_WRITE: Duration = Duration::from_secs(10);

@@ -6,18 +6,20 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::acme::moment::Moment;
+use crate::admin::protocol::Answer;
 use crate::admin::server::Ask;
 use crate::admin::status::Reloaded;
 use crate::clock;
-use crate::os::notify;
 use crate::provision::Provision;
+use crate::supervisor::Options;
 use crate::supervisor::daemon::{Daemon, Links, StartError};
 use crate::supervisor::prepare::Notices;
 use crate::supervisor::refusal::Refusal;
-use crate::supervisor::signals::{Asked, Signals};
+use crate::supervisor::steering::{Asked, Standing, Steering};
 use crate::tls::challenges::Challenges;
 use crate::tls::managed::Managed;
 use crate::upstream::prober;
@@ -29,6 +31,12 @@ pub enum Request {
     Reload(Option<Sender<Result<Vec<String>, Refusal>>>),
     /// To open the logs again.
     Reopen,
+    /// To take what only one edge may have.
+    Lead,
+    /// To give that up, and end when everybody has gone.
+    Yield,
+    /// To tell whoever asked for an upgrade that it is over, or why nothing came of it.
+    Upgraded(Option<String>),
     /// To drain and end; asked again: to end now.
     Stop,
     /// To end now.
@@ -61,8 +69,8 @@ pub struct Inbox {
     asks: UnboundedReceiver<Ask>,
     looks: Interval,
     seconds: Interval,
-    /// None where porchd runs inside another program.
-    signals: Option<Signals>,
+    /// Who asks from above.
+    pub steering: Steering,
 }
 
 /// The control thread's state.
@@ -75,22 +83,28 @@ pub struct Control {
     pub started: Moment,
     /// What came of the last reload.
     pub reloaded: Option<Reloaded>,
+    /// Whether this edge was told to take what only one may have.
+    pub shall_lead: bool,
+    /// Who waits for an upgrade to be over.
+    pub upgrading: Vec<oneshot::Sender<Answer>>,
 }
 
 impl Control {
     /// Starts everything.
     pub fn start(
         provision: Box<dyn Provision>,
-        embedded: bool,
+        options: Options,
         to: WeakUnboundedSender<Request>,
         requests: UnboundedReceiver<Request>,
     ) -> Result<Self, StartError> {
-        // Caught first: a signal that comes during the start waits for its end.
-        let signals = if embedded { None } else { Some(Signals::catch()?) };
+        let role = options.role();
+        // Heard first: what is asked during the start waits for its end.
+        let steering = options.steering()?;
         let (asked, asks) = unbounded_channel();
-        let (daemon, notices) = Daemon::start(provision, embedded, Links { requests: to, asks: asked })?;
-        let inbox = Inbox { requests, asks, looks: every(LOOK_EVERY), seconds: every(SECOND), signals };
-        let control = Self { daemon, inbox, started: Moment::of(clock::wall()), reloaded: None };
+        let (daemon, notices) = Daemon::start(provision, role, Links { requests: to, asks: asked })?;
+        let inbox = Inbox { requests, asks, looks: every(LOOK_EVERY), seconds: every(SECOND), steering };
+        let (started, upgrading) = (Moment::of(clock::wall()), Vec::new());
+        let control = Self { daemon, inbox, started, reloaded: None, shall_lead: false, upgrading };
         notices.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         tracing::info!("ready: {}", control.daemon.status_line());
         control.tell_ready();
@@ -110,6 +124,7 @@ impl Control {
             match request {
                 Request::Stop => return self.stop().await,
                 Request::Abort => return self.abort().await,
+                Request::Yield => return self.retire().await,
                 request => self.answer(request).await,
             }
         }
@@ -129,6 +144,7 @@ impl Control {
             }
             Request::Look(reply) => {
                 let complaints = self.daemon.refresh_certificates(None);
+                self.lead_at_last();
                 reply.map(|reply| reply.send(complaints));
             }
             Request::Asked(ask) => self.tell_asked(ask).await,
@@ -142,13 +158,15 @@ impl Control {
             }
             Request::Ca(reply) => drop(reply.send(self.daemon.in_force().ca_pem())),
             Request::Challenges(reply) => drop(reply.send(self.daemon.certificates().challenges.clone())),
-            Request::Stop | Request::Abort => {}
+            Request::Lead => self.lead(),
+            Request::Upgraded(failed) => self.tell_upgraded(failed),
+            Request::Stop | Request::Abort | Request::Yield => {}
         }
     }
 
     /// Puts the configuration of now in force and tells the log.
     pub async fn reload(&mut self) -> Result<Notices, Refusal> {
-        self.tell(notify::reloading);
+        self.tell(Standing::Reloading);
         let result = self.daemon.reload().await;
         let generation = self.daemon.in_force().number;
         self.reloaded = Some(Reloaded::of(&result, Moment::of(clock::wall())));
@@ -181,39 +199,32 @@ impl Control {
         }
     }
 
-    /// Tells the service manager, if this is the daemon that it started.
-    pub fn tell(&self, state: impl FnOnce() -> std::io::Result<()>) {
-        if self.inbox.signals.is_some()
-            && let Err(error) = state()
-        {
-            tracing::debug!(%error, "the service manager was not told");
-        }
+    /// Tells those above how porchd stands.
+    pub fn tell(&self, standing: Standing<'_>) {
+        self.inbox.steering.tell(standing);
     }
 
     fn tell_ready(&self) {
-        self.tell(|| notify::ready(&self.daemon.status_line()));
+        self.tell(Standing::Ready(&self.daemon.status_line()));
     }
 }
 
 impl Inbox {
     /// The next request. Nothing is lost when this is dropped before it is ready.
     pub async fn next(&mut self) -> Request {
-        let asked = async {
-            match &mut self.signals {
-                Some(signals) => signals.next().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             Some(ask) = self.asks.recv() => Request::Asked(ask),
             _ = self.looks.tick() => Request::Look(None),
             _ = self.seconds.tick() => Request::LookAtUpstreams,
             // `Running` was dropped without being waited for: nobody is interested any more.
             request = self.requests.recv() => request.unwrap_or(Request::Abort),
-            asked = asked => match asked {
+            asked = self.steering.next() => match asked {
                 Asked::Reload => Request::Reload(None),
                 Asked::Reopen => Request::Reopen,
                 Asked::Stop => Request::Stop,
+                Asked::Lead => Request::Lead,
+                Asked::Yield => Request::Yield,
+                Asked::Upgraded { failed } => Request::Upgraded(failed),
             },
         }
     }

@@ -29,10 +29,9 @@ impl Change {
     ) -> Result<Self, Refusal> {
         let wanted = admin.socket.as_ref().filter(|socket| !(embedded && socket.best_effort));
         let Some(wanted) = wanted else { return Ok(Self::Close) };
-        match provision.control_socket(&wanted.path) {
-            Ok(listener) => Ok(Self::Open(wanted.path.clone(), listener)),
-            // It answers itself there. Had somebody removed the file, there would be another now.
-            Err(_) if in_force == Some(&wanted.path) => Ok(Self::Keep),
+        match provision.control_socket(&wanted.path, in_force == Some(&wanted.path)) {
+            Ok(Some(listener)) => Ok(Self::Open(wanted.path.clone(), listener)),
+            Ok(None) => Ok(Self::Keep),
             Err(error) if wanted.best_effort => {
                 warnings.push(format!("{error}; `porchd reload` and `porchd certs` cannot ask this porchd"));
                 Ok(Self::Close)

@@ -28,10 +28,11 @@ use crate::supervisor::control::Request;
 use crate::supervisor::control_socket::Change;
 use crate::supervisor::generation::Generation;
 use crate::supervisor::larders;
+use crate::supervisor::leading::Role;
 use crate::supervisor::logs::{LogFiles, Logs};
-use crate::supervisor::metrics::Metrics;
+use crate::supervisor::metrics::{self, Metrics};
 use crate::supervisor::outages::Outages;
-use crate::supervisor::prepare::{Notices, Opened, Prepared, prepare};
+use crate::supervisor::prepare::{Notices, Opened, Prepared, prepare, prepare_again};
 use crate::supervisor::refusal::Refusal;
 use crate::supervisor::state::{self, State};
 use crate::supervisor::threads::Threads;
@@ -57,7 +58,8 @@ pub struct Daemon {
     logs: Logs,
     metrics: Metrics,
     descriptors: u64,
-    embedded: bool,
+    /// What this porchd is among those that share its addresses.
+    pub role: Role,
 }
 
 /// Where those who run beside the control thread reach it.
@@ -99,17 +101,20 @@ impl Daemon {
     /// Starts everything; to be called on the control thread. When it returns, connections are served.
     pub fn start(
         mut provision: Box<dyn Provision>,
-        embedded: bool,
+        role: Role,
         links: Links,
     ) -> Result<(Self, Notices), StartError> {
         // A limit that can't be raised is still one to count with.
         let descriptors = limits::raise_descriptors().unwrap_or(LEAST_DESCRIPTORS);
         let mut state = State::default();
-        let prepared = prepare(&mut *provision, None, &mut state, embedded)?;
+        let prepared = prepare(&mut *provision, None, &mut state, role)?;
         let Prepared { generation, snapshot, store, opened, mut files, .. } = prepared;
         let Prepared { socket, metrics, target, mut notices, .. } = prepared;
-        let logs =
-            if embedded { Logs::embedded() } else { Logs::of_process(&generation.config.log, &mut files)? };
+        let logs = if role.embedded {
+            Logs::embedded()
+        } else {
+            Logs::of_process(&generation.config.log, &mut files)?
+        };
         let live = snapshot::Live::new(snapshot);
         let reports = links.requests.clone();
         let certificates = Certificates::new(store, state, links.requests);
@@ -129,7 +134,7 @@ impl Daemon {
             live,
             certificates,
             control_socket: ControlSocket { asks: links.asks, server: None },
-            embedded,
+            role,
             shared,
             threads,
             probers: Probers::default(),
@@ -146,13 +151,48 @@ impl Daemon {
         daemon.certificates.follow(target);
         // Told to whoever started it: the next look would tell them again.
         daemon.certificates.new_complaints(notices.warnings.clone());
+        daemon.provision.settled(true);
         Ok((daemon, notices))
     }
 
     /// Puts the configuration of now in force, or changes nothing and says why.
     pub async fn reload(&mut self) -> Result<Notices, Refusal> {
         let state = &mut self.certificates.state;
-        let prepared = prepare(&mut *self.provision, Some(&self.in_force), state, self.embedded)?;
+        let prepared = match prepare(&mut *self.provision, Some(&self.in_force), state, self.role) {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                self.provision.settled(false);
+                return Err(refusal);
+            }
+        };
+        let (notices, old, closing) = self.commit(prepared);
+        self.provision.settled(true);
+        self.retire(&old, closing).await;
+        Ok(notices)
+    }
+
+    /// Takes what only one edge may have, or says why it is not to be had.
+    pub fn lead(&mut self) -> Result<Notices, Refusal> {
+        let state = &mut self.certificates.state;
+        let role = Role { leads: true, ..self.role };
+        let prepared = prepare_again(&mut *self.provision, &self.in_force, state, role)?;
+        self.role = role;
+        // Of the same configuration nothing is left to close.
+        Ok(self.commit(prepared).0)
+    }
+
+    /// Gives up what only one edge may have: when the future ends, another may take it.
+    pub async fn give_up_the_lead(&mut self) {
+        self.role.leads = false;
+        self.control_socket.server = None;
+        self.metrics.change(metrics::Change::Close);
+        self.outages.keep_no_more();
+        self.certificates.stop_ordering_and_wait().await;
+        self.certificates.state.release();
+    }
+
+    /// Puts `prepared` in force; with the generation before and its addresses that are to be closed.
+    fn commit(&mut self, prepared: Prepared) -> (Notices, Generation, Vec<Bound>) {
         let Prepared { generation, snapshot, store, opened, handed_over, closing, files, .. } = prepared;
         let Prepared { socket, metrics, target, mut notices, .. } = prepared;
         let renewed = new_files(&self.certificates.live.load(), &store);
@@ -175,8 +215,7 @@ impl Daemon {
         handed_over.iter().for_each(|bound| self.threads.hand_over(bound.id, &bound.listener));
         // Whoever waits for a home that is away is looked at anew.
         old.groups.iter().for_each(|group| group.lot().recall());
-        self.retire(&old, closing).await;
-        Ok(notices)
+        (notices, old, closing)
     }
 
     /// Makes everything follow the generation in force.
@@ -214,6 +253,12 @@ impl Daemon {
                 self.threads.retire(&listener.name, self.in_force.config.drain.reload);
             }
         }
+    }
+
+    /// Drains all listeners, whose sockets are closed, and closes what is left after `deadline`.
+    pub fn retire_all(&self, deadline: Duration) {
+        let listeners = &self.in_force.config.listeners;
+        listeners.iter().for_each(|listener| self.threads.retire(&listener.name, deadline));
     }
 
     /// Opens the log files again, after a rotation has moved them away.

@@ -130,7 +130,7 @@ mod tests {
             unreachable!("logs need none")
         }
 
-        fn control_socket(&mut self, _: &Path) -> Result<UnixListener, ProvisionError> {
+        fn control_socket(&mut self, _: &Path, _: bool) -> Result<Option<UnixListener>, ProvisionError> {
             unreachable!("logs need none")
         }
     }

@@ -3,7 +3,8 @@
 //! Inside, top reads down ("P" is pure):
 //!
 //! ```text
-//! control.rs     the event loop of the control thread; stop.rs: its end; signals.rs: what it hears
+//! control.rs     the event loop of the control thread; steering.rs, signals.rs: what it hears from above
+//! stop.rs        its end; retiring.rs: its end after an upgrade; leading.rs: what only one edge may have
 //! daemon.rs      everything that runs; the one commit of a generation
 //! prepare.rs     everything that can fail, before anything changes; refusal.rs: why it did
 //! threads.rs     all threads steered as one; logs.rs: where log lines go
@@ -26,21 +27,26 @@ pub mod control_socket;
 pub mod daemon;
 pub mod generation;
 pub mod larders;
+pub mod leading;
 pub mod logs;
 pub mod metrics;
 pub mod outages;
 pub mod prepare;
 pub mod refusal;
+pub mod retiring;
 pub mod shape;
 pub mod signals;
 pub mod state;
 pub mod status;
+pub mod steering;
 pub mod stop;
 #[cfg(test)]
 mod tests;
 pub mod threads;
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -51,19 +57,54 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender,
 use crate::provision::Provision;
 use crate::supervisor::control::{Control, Request};
 use crate::supervisor::daemon::StartError;
+use crate::supervisor::leading::Role;
 use crate::supervisor::refusal::Refusal;
+use crate::supervisor::signals::Signals;
+use crate::supervisor::steering::{Steering, Warden};
 use crate::tls::challenges::Challenges;
 
 /// How porchd lives in its process.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
-    embedded: bool,
+    place: Place,
+}
+
+#[derive(Debug, Default)]
+enum Place {
+    /// The process is porchd, and nobody above it is.
+    #[default]
+    Process,
+    /// Inside another program (a test).
+    Program,
+    /// The process is an edge.
+    Edge { orders: UnixStream, leads: bool },
 }
 
 impl Options {
     /// Inside another program (a test): signals, the log of diagnostics and the service manager are its own.
     pub fn embedded() -> Self {
-        Self { embedded: true }
+        Self { place: Place::Program }
+    }
+
+    /// As an edge whose warden speaks on `orders`. `leads`: from the start on it has what only one edge may have.
+    pub fn edge(orders: UnixStream, leads: bool) -> Self {
+        Self { place: Place::Edge { orders, leads } }
+    }
+
+    fn role(&self) -> Role {
+        match self.place {
+            Place::Process => Role { embedded: false, leads: true },
+            Place::Program => Role { embedded: true, leads: true },
+            Place::Edge { leads, .. } => Role { embedded: false, leads },
+        }
+    }
+
+    fn steering(self) -> io::Result<Steering> {
+        Ok(match self.place {
+            Place::Process => Steering::Process(Signals::catch()?),
+            Place::Program => Steering::Program,
+            Place::Edge { orders, .. } => Steering::Warden(Warden::hear(orders)?),
+        })
     }
 }
 
@@ -86,15 +127,14 @@ pub enum ReloadError {
 }
 
 /// Starts porchd. When this returns, it serves.
-pub fn start(provision: Box<dyn Provision>, options: &Options) -> Result<Running, StartError> {
+pub fn start(provision: Box<dyn Provision>, options: Options) -> Result<Running, StartError> {
     let (requests, heard) = unbounded_channel();
     let (told, started) = channel();
-    let embedded = options.embedded;
     // Weak: what runs beside the control thread must not keep it alive.
     let to = requests.downgrade();
     let control = std::thread::Builder::new()
         .name("porchd-control".to_owned())
-        .spawn(move || control_thread(provision, embedded, to, heard, &told))?;
+        .spawn(move || control_thread(provision, options, to, heard, &told))?;
     match started.recv() {
         Ok(Ok(())) => Ok(Running { requests, control }),
         Ok(Err(error)) => Err(error),
@@ -105,7 +145,7 @@ pub fn start(provision: Box<dyn Provision>, options: &Options) -> Result<Running
 
 fn control_thread(
     provision: Box<dyn Provision>,
-    embedded: bool,
+    options: Options,
     to: WeakUnboundedSender<Request>,
     requests: UnboundedReceiver<Request>,
     told: &Sender<Result<(), StartError>>,
@@ -122,7 +162,7 @@ fn control_thread(
         }
     };
     let status = runtime.block_on(async {
-        match Control::start(provision, embedded, to, requests) {
+        match Control::start(provision, options, to, requests) {
             Ok(control) => {
                 tell(Ok(()));
                 control.run().await

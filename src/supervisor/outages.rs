@@ -50,6 +50,12 @@ impl Outages {
             .ok();
     }
 
+    /// Keeps nothing on disk any more: another edge does. What it knows is written before this returns.
+    pub fn keep_no_more(&mut self) {
+        self.write();
+        self.keeper = None;
+    }
+
     /// Looks at all upstreams.
     pub fn look(&mut self, groups: &[Arc<Group>]) {
         let now = Now { at: clock::now(), wall: clock::wall() };

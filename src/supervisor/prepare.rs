@@ -17,6 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::supervisor::binds::{self, Bound, Opening, Plan};
 use crate::supervisor::control_socket::Change;
 use crate::supervisor::generation::Generation;
+use crate::supervisor::leading::Role;
 use crate::supervisor::logs::LogFiles;
 use crate::supervisor::metrics;
 use crate::supervisor::refusal::{AddressError, Fixed, Refusal};
@@ -66,24 +67,47 @@ pub struct Notices {
 pub type Opened = Vec<(Bound, Vec<TcpListener>)>;
 
 /// Prepares what the configuration says now. A start is a reload without an `old` one.
-///
-/// `embedded`: porchd is part of another program.
 pub fn prepare(
     provision: &mut dyn Provision,
     old: Option<&Generation>,
     state: &mut State,
-    embedded: bool,
+    role: Role,
 ) -> Result<Prepared, Refusal> {
-    let (config, mut notices) = read(provision, old)?;
+    let (config, notices) = read(provision, old)?;
+    prepare_for(config, notices, provision, old, state, role)
+}
+
+/// Prepares the configuration in force anew, for another role.
+pub fn prepare_again(
+    provision: &mut dyn Provision,
+    old: &Generation,
+    state: &mut State,
+    role: Role,
+) -> Result<Prepared, Refusal> {
+    prepare_for(old.config.clone(), Notices::default(), provision, Some(old), state, role)
+}
+
+fn prepare_for(
+    config: Arc<Config>,
+    mut notices: Notices,
+    provision: &mut dyn Provision,
+    old: Option<&Generation>,
+    state: &mut State,
+    role: Role,
+) -> Result<Prepared, Refusal> {
     let machine = old.map_or_else(machine, |old| old.machine);
     let shape = shape(old, &config, machine)?;
     let carried = old.map_or_else(Carried::fresh, |old| Ok(old.carried.clone()))?;
-    state.open(provision, &config, &mut notices.warnings)?;
-    state.open_for_incidents(provision, &config, &mut notices.warnings);
+    if role.leads {
+        state.open(provision, &config, &mut notices.warnings)?;
+        state.open_for_incidents(provision, &config, &mut notices.warnings);
+    } else {
+        state.look(provision, &config, &mut notices.warnings)?;
+    }
     let certificates = tls::load::load(&config, provision, &carried, state.managed(&config), clock::wall())?;
     notices.warnings.extend(certificates.warnings.iter().map(ToString::to_string));
     let store = Arc::new(certificates.store);
-    let target = state::target(provision, &config, &store)?;
+    let target = if role.leads { state::target(provision, &config, &store)? } else { None };
     let known = old.map_or(&[][..], |old| &old.groups);
     let groups = group::build(&config.upstreams, known, &mut |path| provision.public_file(path))?;
     let files = LogFiles::open(provision, old.map(|old| &old.config.log), &config.log)?;
@@ -92,9 +116,14 @@ pub fn prepare(
     let plan = binds::plan(old.map_or(&[], |old| &old.bounds), &config.listeners);
     let opened = open_all(provision, &plan, next_socket, shape.copies(), &mut notices)?;
     let in_force = old.and_then(|old| old.socket.as_deref());
-    let socket = Change::prepare(provision, in_force, &config.admin, embedded, &mut notices.warnings)?;
     let read_at = old.and_then(|old| old.metrics);
-    let metrics = metrics::Change::prepare(provision, read_at.as_ref(), &config.admin)?;
+    let (socket, metrics) = if role.leads {
+        let socket =
+            Change::prepare(provision, in_force, &config.admin, role.embedded, &mut notices.warnings)?;
+        (socket, metrics::Change::prepare(provision, read_at.as_ref(), &config.admin)?)
+    } else {
+        (Change::Close, metrics::Change::Close)
+    };
     notices.warnings.extend(provision.warnings().iter().map(ToString::to_string));
     let number = old.map_or(0, |old| old.number) + 1;
     let snapshot = Snapshot::new(number, config.clone(), groups.clone());

@@ -1,4 +1,5 @@
-//! What the process is told by signals.
+//! What the process is told by signals, where no warden hears them: SIGHUP reloads, SIGUSR1 opens the logs again,
+//! SIGTERM and SIGINT drain and end, and the second of them ends at once.
 //!
 //! SIGPIPE needs nothing here: Rust's runtime ignores it before `main`.
 
@@ -6,16 +7,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// SIGHUP: take the new configuration.
-    Reload,
-    /// SIGTERM or SIGINT: drain and end; once more: end now.
-    Stop,
-    /// SIGUSR1: open the logs again, they were rotated.
-    Reopen,
-}
+use crate::supervisor::steering::Asked;
 
 /// The signals of this process.
 #[derive(Debug)]

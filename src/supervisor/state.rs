@@ -66,11 +66,31 @@ impl State {
         }
         let (stored, errors) = vault.certificates();
         warnings.extend(errors.iter().map(ToString::to_string));
-        let managed =
-            |stored: &Stored| Managed { site: stored.site.as_str().into(), pair: stored.pair.clone() };
         self.managed = stored.iter().map(managed).collect();
         self.opened = Some(Opened { taken: Some((vault, stored)) });
         Ok(())
+    }
+
+    /// Reads the certificates of the folder, if `config` orders some: it is another edge's.
+    pub fn look(
+        &mut self,
+        provision: &mut dyn Provision,
+        config: &Config,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Refusal> {
+        if config.acme.is_some() {
+            let folder = provision.state_folder(&config.state_dir).map_err(Refusal::State)?;
+            let (stored, errors) = Vault::open(folder).certificates();
+            warnings.extend(errors.iter().map(ToString::to_string));
+            self.managed = stored.iter().map(managed).collect();
+        }
+        Ok(())
+    }
+
+    /// Lets another edge have the folder.
+    pub fn release(&mut self) {
+        let managed = std::mem::take(&mut self.managed);
+        *self = Self { managed, ..Self::default() };
     }
 
     /// Opens the folder for incidents, if `config` has upstreams and this was not tried yet. Nothing depends on it.
@@ -136,6 +156,10 @@ impl State {
     pub fn take(&mut self) -> Option<(Vault, Vec<Stored>)> {
         self.opened.as_mut()?.taken.take()
     }
+}
+
+fn managed(stored: &Stored) -> Managed {
+    Managed { site: stored.site.as_str().into(), pair: stored.pair.clone() }
 }
 
 /// What the ACME thread is to do for `config`, while `store` is shown.

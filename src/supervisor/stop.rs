@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::os::notify;
 use crate::supervisor::control::{Control, Request};
+use crate::supervisor::steering::Standing;
 
 impl Control {
     /// Closes the addresses, serves what is there to its end, and ends.
     pub async fn stop(mut self) -> ExitCode {
-        self.tell(notify::stopping);
+        self.tell(Standing::Stopping);
         // The CA would look for proofs at addresses that are closed now, and count it as a failure.
         self.daemon.stop_ordering();
         let limit = self.daemon.in_force().config.drain.stop;
@@ -36,14 +36,7 @@ impl Control {
             };
             match request {
                 Request::Stop | Request::Abort => break,
-                Request::Reopen => self.reopen_logs(),
-                // Those who wait are released until the last moment, and remembered.
-                Request::LookAtUpstreams => self.daemon.look_at_upstreams(),
-                Request::Reported(report) => self.daemon.reported(report),
-                // It would be out of force before anybody met it; whoever asked sees the channel closed.
-                Request::Reload(_) | Request::Addresses(_) | Request::Metrics(_) | Request::Ca(_) => {}
-                Request::Challenges(_) | Request::Ordered(..) | Request::Look(_) | Request::Asked(_) => {}
-                Request::Parked(_) => {}
+                request => self.answer_at_the_end(request),
             }
         }
         self.abort().await

@@ -51,7 +51,7 @@ impl Provision for Memory {
         Err(missing(path))
     }
 
-    fn control_socket(&mut self, path: &Path) -> Result<UnixListener, ProvisionError> {
+    fn control_socket(&mut self, path: &Path, _: bool) -> Result<Option<UnixListener>, ProvisionError> {
         Err(missing(path))
     }
 }
@@ -71,7 +71,7 @@ impl Instance {
     fn new(text: &str) -> Self {
         let (text, binds) = (Arc::new(Mutex::new(text.to_owned())), Arc::default());
         let memory = Memory { text: Arc::clone(&text), binds: Arc::clone(&binds) };
-        let running = start(Box::new(memory), &Options::embedded()).unwrap();
+        let running = start(Box::new(memory), Options::embedded()).unwrap();
         Self { text, binds, running }
     }
 
@@ -234,7 +234,7 @@ fn failed_start_says_why_and_leaves_nothing_open() {
     let text = text(&[("free", &bind(free)), ("held", &bind(held))], "two.", "");
     let refused = start(
         Box::new(Memory { text: Arc::new(Mutex::new(text)), binds: Arc::default() }),
-        &Options::embedded(),
+        Options::embedded(),
     )
     .unwrap_err();
     assert!(refused.to_string().contains(&held.to_string()), "{refused}");

@@ -153,7 +153,7 @@ impl Provision for Files {
         unreachable!("certificates need no state")
     }
 
-    fn control_socket(&mut self, _: &Path) -> Result<UnixListener, ProvisionError> {
+    fn control_socket(&mut self, _: &Path, _: bool) -> Result<Option<UnixListener>, ProvisionError> {
         unreachable!("certificates need no sockets")
     }
 }

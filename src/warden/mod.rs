@@ -1,1 +1,132 @@
 //! The process that keeps the privileges: it starts the edge and opens for it what the configuration names.
+//!
+//! It has one thread, reads no byte of the network, and does one thing at a time. Inside, top reads down ("P" is
+//! pure):
+//!
+//! ```text
+//! watch.rs       the loop: signals, edges that ask, tell and end
+//! succession.rs  the binary on disk takes the warden's place
+//! answers.rs     what an edge is answered
+//! member.rs      one edge: its process and sockets; holdings.rs: what outlives it
+//! plan.rs (P)    which edges run, and which of them leads
+//! ```
+
+pub mod answers;
+pub mod holdings;
+pub mod member;
+pub mod plan;
+pub mod succession;
+pub mod watch;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::clock;
+use crate::config;
+use crate::config::model::Config;
+use crate::config::problem::Report;
+use crate::os::users::{self, User};
+use crate::os::{limits, owner};
+use crate::provision::activated::Activated;
+use crate::provision::in_process::InProcess;
+use crate::provision::{Provision, ProvisionError};
+use crate::warden::succession::Succession;
+use crate::warden::watch::Warden;
+
+/// The user of the edge when nobody names another.
+pub const USER: &str = "_porchd";
+
+/// What the warden is told at its start.
+#[derive(Debug)]
+pub struct Options {
+    /// The configuration.
+    pub file: PathBuf,
+    /// Whether edges confine themselves.
+    pub confine: bool,
+    /// Sockets of a service manager.
+    pub activated: Activated,
+}
+
+/// A start that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration can't be read.
+    #[error("the configuration cannot be read: {0}")]
+    Unreadable(#[source] ProvisionError),
+    /// The configuration is wrong.
+    #[error("{}", .0.render(false).trim_end())]
+    Wrong(#[from] Report),
+    /// Nobody is called so.
+    #[error("there is no user {name:?} for the edge to run as; {cure}, or set `user`", cure = cure(name))]
+    NoUser {
+        /// The name.
+        name: String,
+    },
+    /// Only root can start an edge as somebody else.
+    #[error(
+        "porchd must be started by root to run its edge as {name:?}; leave out `user` to run it as yourself"
+    )]
+    NotRoot {
+        /// The name.
+        name: String,
+    },
+    /// A log file can't be opened.
+    #[error("a log file cannot be opened: {0}")]
+    Log(#[source] ProvisionError),
+    /// What a warden before this one has left can't be taken up.
+    #[error("what the porchd before this one has left cannot be taken up: {0}")]
+    Succession(#[source] io::Error),
+    /// The system has no room.
+    #[error("the system has no room for porchd's processes or signals: {0}")]
+    System(#[from] io::Error),
+}
+
+/// The line that makes the user.
+fn cure(name: &str) -> String {
+    if cfg!(target_os = "openbsd") {
+        format!("useradd -d /var/empty -s /sbin/nologin -L porchd {name}")
+    } else {
+        format!("useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {name}")
+    }
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// When nothing was started.
+pub fn run(options: Options) -> Result<ExitCode, StartError> {
+    // A limit that can't be raised is still one to count with; edges inherit it.
+    let _ = limits::raise_descriptors();
+    let left = succession::begin(clock::now()).map_err(StartError::Succession)?;
+    let mut provision = InProcess::new(options.file.clone());
+    let text = match &left {
+        Some(Succession { text, .. }) => text.clone(),
+        None => {
+            // Looked at as strictly as it will be for edges.
+            provision = InProcess::for_edge(options.file.clone(), User { uid: owner::me(), gid: 0 });
+            provision.configuration().map_err(StartError::Unreadable)?
+        }
+    };
+    let config = config::load(&text, &provision.configuration_name())?.config;
+    let user = user(&config)?;
+    let as_whom = user.unwrap_or(User { uid: owner::me(), gid: 0 });
+    let provision = InProcess::for_edge(options.file, as_whom).with_activated(options.activated);
+    Warden::new(provision, user, options.confine, &config, text)?.watch(left)
+}
+
+/// Whom edges run as; `None`: whoever this process runs as.
+fn user(config: &Config) -> Result<Option<User>, StartError> {
+    let me = owner::me();
+    let name = config.user.as_deref();
+    if me != 0 && name.is_none() {
+        return Ok(None);
+    }
+    let name = name.unwrap_or(USER);
+    let user = users::named(name)?.ok_or_else(|| StartError::NoUser { name: name.to_owned() })?;
+    match user.uid == me {
+        true => Ok(None),
+        false if me == 0 => Ok(Some(user)),
+        false => Err(StartError::NotRoot { name: name.to_owned() }),
+    }
+}

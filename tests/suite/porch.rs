@@ -35,7 +35,7 @@ impl Porch {
         let mut porch = Self { running: None, folder, roots: Arc::new(RootCertStore::empty()) };
         porch.write("porchd.yaml", complete(text, &porch.folder));
         let provision = Box::new(InProcess::new(porch.folder.join("porchd.yaml")));
-        let running = supervisor::start(provision, &supervisor::Options::embedded())?;
+        let running = supervisor::start(provision, supervisor::Options::embedded())?;
         let mut roots = RootCertStore::empty();
         // Without an internal CA nothing is to be trusted.
         let ca = running.ca_pem().unwrap_or_default();

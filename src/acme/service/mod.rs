@@ -90,15 +90,19 @@ impl Handle {
     }
 }
 
-/// Starts the thread with the certificates that `vault` has.
+/// Starts the thread with the certificates that `vault` has. The receiver ends when the thread has ended, and the
+/// folder is nobody's.
 pub fn start(
     vault: Vault,
     stored: Vec<Stored>,
     challenges: Challenges,
     publish: Publish,
-) -> io::Result<Handle> {
+) -> io::Result<(Handle, oneshot::Receiver<()>)> {
     let (handle, commands) = unbounded_channel();
+    let (alive, ended) = oneshot::channel();
     std::thread::Builder::new().name("porchd-acme".to_owned()).spawn(move || {
+        // Dropped with the thread, after all that it holds.
+        let _alive: oneshot::Sender<()> = alive;
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         match runtime {
             Ok(runtime) => {
@@ -110,7 +114,7 @@ pub fn start(
             Err(error) => tracing::error!("certificates are not renewed: {error}"),
         }
     })?;
-    Ok(Handle(handle))
+    Ok((Handle(handle), ended))
 }
 
 struct Service {

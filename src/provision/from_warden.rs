@@ -1,0 +1,190 @@
+//! `Provision` by asking the warden: what an edge has in place of privileges.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::clock;
+use crate::config;
+use crate::os::folder::Folder;
+use crate::os::parcel::{self, Parcel};
+use crate::provision::calls::{Answer, Call, Duty, MOST_OF_REPLY, Reply, VERSION};
+use crate::provision::inventory::Inventory;
+use crate::provision::{PemPair, Provision, ProvisionError, ProvisionWarning};
+
+/// The warden answers at once; a slow disk may hold it up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A configuration and what it names.
+#[derive(Debug)]
+struct Named {
+    number: u64,
+    inventory: Inventory,
+}
+
+/// The warden, seen from the edge.
+#[derive(Debug)]
+pub struct FromWarden {
+    socket: UnixStream,
+    configuration: String,
+    // The one that was asked for last, until it is in force or refused.
+    asked: Option<Named>,
+    in_force: Option<Named>,
+    warnings: Vec<ProvisionWarning>,
+}
+
+impl FromWarden {
+    /// Meets the warden at the other end of `socket`; with what this edge is there for, and the socket of orders.
+    ///
+    /// # Errors
+    /// When nobody is there, or speaks another version.
+    pub fn meet(socket: UnixStream) -> Result<(Self, Duty, UnixStream), ProvisionError> {
+        let (asked, in_force) = (None, None);
+        let mut met = Self { socket, configuration: String::new(), asked, in_force, warnings: Vec::new() };
+        let (answer, mut parcel) = met.call(&Call::Hello { version: VERSION })?;
+        match (answer, parcel.descriptors.pop()) {
+            (Answer::Duty(duty), Some(orders)) => {
+                met.configuration.clone_from(&duty.configuration);
+                Ok((met, duty, orders.into()))
+            }
+            _ => Err(misunderstood()),
+        }
+    }
+
+    fn call(&mut self, call: &Call) -> Result<(Answer, Parcel), ProvisionError> {
+        let (reply, parcel) = self.exchange(call).map_err(|source| ProvisionError::Warden { source })?;
+        for warning in reply.warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        Ok((reply.answer?, parcel))
+    }
+
+    fn exchange(&self, call: &Call) -> io::Result<(Reply, Parcel)> {
+        let deadline = clock::now() + PATIENCE;
+        parcel::send(&self.socket, &serde_json::to_vec(call)?, &[], &[], deadline)?;
+        let parcel = parcel::receive(&self.socket, MOST_OF_REPLY, deadline)?;
+        let parcel = parcel.ok_or(ErrorKind::UnexpectedEof)?;
+        Ok((serde_json::from_slice(&parcel.head)?, parcel))
+    }
+
+    /// Calls for the thing at a place that `find` finds in the inventory.
+    fn named<T>(
+        &mut self,
+        find: impl FnOnce(&Inventory) -> Option<T>,
+        call: impl FnOnce(u64, T) -> Call,
+    ) -> Result<(Answer, Parcel), ProvisionError> {
+        let named = self.asked.as_ref().or(self.in_force.as_ref());
+        let found = named.and_then(|named| Some((named.number, find(&named.inventory)?)));
+        let Some((of, thing)) = found else {
+            let source = io::Error::other("what is asked for is not in the configuration");
+            return Err(ProvisionError::Warden { source });
+        };
+        self.call(&call(of, thing))
+    }
+
+    fn bytes(&mut self, found: Result<(Answer, Parcel), ProvisionError>) -> Result<Vec<u8>, ProvisionError> {
+        match found? {
+            (Answer::File, parcel) => Ok(parcel.bytes),
+            _ => Err(misunderstood()),
+        }
+    }
+}
+
+impl Provision for FromWarden {
+    fn configuration(&mut self) -> Result<String, ProvisionError> {
+        let (Answer::Configuration { number }, parcel) = self.call(&Call::Configuration)? else {
+            return Err(misunderstood());
+        };
+        let text = String::from_utf8(parcel.bytes).map_err(|_| misunderstood())?;
+        // What is wrong with it is told by whoever asked; nothing can be asked for then.
+        let inventory = config::load(&text, &self.configuration)
+            .map_or_else(|_| Inventory::default(), |loaded| Inventory::of(&loaded.config));
+        self.asked = Some(Named { number, inventory });
+        Ok(text)
+    }
+
+    fn configuration_name(&self) -> String {
+        self.configuration.clone()
+    }
+
+    fn listen(&mut self, addr: SocketAddr, copies: usize) -> Result<Vec<TcpListener>, ProvisionError> {
+        let find = |inventory: &Inventory| inventory.address(addr);
+        match self.named(find, |of, address| Call::Listen { of, address, copies })? {
+            (Answer::Listening, parcel) if !parcel.descriptors.is_empty() => {
+                Ok(parcel.descriptors.into_iter().map(TcpListener::from).collect())
+            }
+            _ => Err(misunderstood()),
+        }
+    }
+
+    fn key_pair(&mut self, cert: &Path, key: &Path) -> Result<PemPair, ProvisionError> {
+        let find = |inventory: &Inventory| inventory.pair(cert, key);
+        match self.named(find, |of, pair| Call::Pair { of, pair })? {
+            (Answer::Pair { cert }, mut parcel) if cert <= parcel.bytes.len() => {
+                let key = parcel.bytes.split_off(cert);
+                Ok(PemPair { cert: parcel.bytes, key })
+            }
+            _ => Err(misunderstood()),
+        }
+    }
+
+    fn log_file(&mut self, path: &Path) -> Result<File, ProvisionError> {
+        let find = |inventory: &Inventory| inventory.log(path);
+        let (answer, parcel) = self.named(find, |of, log| Call::Log { of, log })?;
+        one(answer == Answer::File, parcel).map(File::from)
+    }
+
+    fn public_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError> {
+        let find = |inventory: &Inventory| inventory.public(path);
+        let found = self.named(find, |of, file| Call::Public { of, file });
+        self.bytes(found)
+    }
+
+    fn secret_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError> {
+        let find = |inventory: &Inventory| inventory.secret(path);
+        let found = self.named(find, |of, file| Call::Secret { of, file });
+        self.bytes(found)
+    }
+
+    fn state_folder(&mut self, path: &Path) -> Result<Folder, ProvisionError> {
+        let find = |inventory: &Inventory| (inventory.state.as_deref() == Some(path)).then_some(());
+        let (answer, parcel) = self.named(find, |of, ()| Call::State { of })?;
+        Ok(Folder::held(one(answer == Answer::Folder, parcel)?, path))
+    }
+
+    fn control_socket(&mut self, path: &Path, held: bool) -> Result<Option<UnixListener>, ProvisionError> {
+        let find = |inventory: &Inventory| (inventory.socket.as_deref() == Some(path)).then_some(());
+        match self.named(find, |of, ()| Call::Socket { of, held })? {
+            (Answer::Socket, mut parcel) => Ok(parcel.descriptors.pop().map(UnixListener::from)),
+            _ => Err(misunderstood()),
+        }
+    }
+
+    fn settled(&mut self, in_force: bool) {
+        let asked = self.asked.take();
+        if in_force && asked.is_some() {
+            self.in_force = asked;
+        }
+        if let Err(error) = self.call(&Call::Settled { in_force }) {
+            tracing::error!("the warden does not know which configuration is in force: {error}");
+        }
+    }
+
+    fn warnings(&mut self) -> Vec<ProvisionWarning> {
+        std::mem::take(&mut self.warnings)
+    }
+}
+
+fn one(expected: bool, mut parcel: Parcel) -> Result<OwnedFd, ProvisionError> {
+    parcel.descriptors.pop().filter(|_| expected).ok_or_else(misunderstood)
+}
+
+fn misunderstood() -> ProvisionError {
+    ProvisionError::Warden { source: io::Error::new(ErrorKind::Unsupported, "it answers something else") }
+}

@@ -1,0 +1,307 @@
+//! The warden's place is taken by the binary on disk: same process id, same sockets, same edges.
+//!
+//! First the binary has to say, in a process of its own, that it is a porchd which understands what is left to it.
+//! What is left are descriptors, and a file without a name that says which is what.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::os::children::ProcessId;
+use crate::os::waiting::{self, inherited};
+use crate::warden::holdings::{Address, Control, Holdings};
+use crate::warden::member::{Member, Named};
+use crate::warden::plan::{Edge, EdgeId, Place};
+
+/// How a binary is called that is to say whether it understands.
+pub const TRIAL: &str = "porchd: trial";
+/// Where the descriptor of what is left is said.
+pub const LEFT_AT: &str = "PORCHD_SUCCEEDS";
+/// The version of what is left. One is added when an older binary would misunderstand.
+pub const VERSION: u32 = 1;
+/// A binary that is one of ours answers at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest answer that is read, and the longest text that is taken over.
+const LONGEST: u64 = 32 << 20;
+
+/// What a binary says of itself.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Understood {
+    /// Its version.
+    pub porchd: String,
+    /// The versions of what is left that it understands.
+    pub succeeds: Vec<u32>,
+}
+
+impl Understood {
+    /// What this binary says.
+    pub fn own() -> Self {
+        Self { porchd: env!("CARGO_PKG_VERSION").to_owned(), succeeds: vec![VERSION] }
+    }
+}
+
+/// What a warden leaves to its successor. Descriptors are numbers that stay the same.
+#[derive(Debug, Serialize, Deserialize)]
+struct Left {
+    version: u32,
+    program: PathBuf,
+    text: String,
+    next_number: u64,
+    addresses: Vec<LeftAddress>,
+    control: Option<LeftControl>,
+    edges: Vec<LeftEdge>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LeftAddress {
+    configured: SocketAddr,
+    actual: SocketAddr,
+    sockets: Vec<RawFd>,
+    given: Vec<EdgeId>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LeftControl {
+    path: PathBuf,
+    entry: (u64, u64),
+    listener: RawFd,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LeftEdge {
+    id: EdgeId,
+    process: i32,
+    place: Place,
+    serves: bool,
+    leads: bool,
+    calls: Option<RawFd>,
+    orders: RawFd,
+    heard: Vec<u8>,
+    asked: Option<Named>,
+    in_force: Option<Named>,
+}
+
+/// What a successor begins with.
+#[derive(Debug)]
+pub struct Succession {
+    /// The binary.
+    pub program: PathBuf,
+    /// The configuration in force.
+    pub text: String,
+    /// The number of the next configuration.
+    pub next_number: u64,
+    /// What is held.
+    pub holdings: Holdings,
+    /// The edges, for the plan.
+    pub edges: Vec<Edge>,
+    /// The same, as processes.
+    pub members: Vec<Member>,
+}
+
+/// What is left, borrowed from the warden that leaves it.
+#[derive(Debug, Clone, Copy)]
+pub struct Estate<'a> {
+    /// The binary.
+    pub program: &'a Path,
+    /// The configuration in force.
+    pub text: &'a str,
+    /// The number of the next configuration.
+    pub next_number: u64,
+    /// What is held.
+    pub holdings: &'a Holdings,
+    /// The edges, of the plan.
+    pub edges: &'a [Edge],
+    /// The same, as processes.
+    pub members: &'a [Member],
+}
+
+/// Has `program` say whether it is a porchd that understands what is left to it.
+///
+/// # Errors
+/// Why it can't take over, for people.
+pub fn try_binary(program: &Path) -> Result<Understood, String> {
+    let named = |error: io::Error| format!("{} cannot be run: {error}", program.display());
+    let mut command = Command::new(program);
+    command.arg0(TRIAL).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(named)?;
+    let deadline = clock::now() + PATIENCE;
+    let said = match child.stdout.take() {
+        Some(mut out) => hear(&mut out, deadline),
+        None => Ok(Vec::new()),
+    };
+    // One that is over already is not met by it.
+    let _ = child.kill();
+    let _ = child.wait();
+    let understood = said.ok().and_then(|said| serde_json::from_slice::<Understood>(&said).ok());
+    match understood {
+        Some(understood) if understood.succeeds.contains(&VERSION) => Ok(understood),
+        Some(Understood { porchd, .. }) => Err(format!(
+            "{} is porchd {porchd}, which does not understand this one; restart it",
+            program.display()
+        )),
+        None => Err(format!("{} is no porchd, or one that does not run here", program.display())),
+    }
+}
+
+/// All that is said until the end, or the deadline.
+fn hear(out: &mut (impl Read + AsFd), deadline: Instant) -> io::Result<Vec<u8>> {
+    let mut said = Vec::new();
+    let mut bytes = [0; 4096];
+    while said.len() < bytes.len() {
+        let left = deadline.saturating_duration_since(clock::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        if waiting::wait(&[out.as_fd()], Some(left))? == [true] {
+            match out.read(&mut bytes)? {
+                0 => break,
+                count => said.extend_from_slice(&bytes[..count]),
+            }
+        }
+    }
+    Ok(said)
+}
+
+/// Has `estate.program` take this process over. Returns only when that fails, and then nothing has changed.
+pub fn replace(estate: Estate<'_>) -> io::Error {
+    let descriptors = descriptors(&estate);
+    let left = match write(&estate) {
+        Ok(left) => left,
+        Err(error) => return error,
+    };
+    let keep = |keep: bool| {
+        let all = descriptors.iter().copied().chain([left.as_raw_fd()]);
+        all.map(|descriptor| waiting::keep_open(descriptor, keep)).collect::<io::Result<()>>()
+    };
+    if let Err(error) = keep(true) {
+        let _ = keep(false);
+        return error;
+    }
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(estate.program);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    let error = command.args(arguments).env(LEFT_AT, left.as_raw_fd().to_string()).exec();
+    let _ = keep(false);
+    error
+}
+
+fn descriptors(estate: &Estate<'_>) -> Vec<RawFd> {
+    let sockets = estate.holdings.addresses.iter().flat_map(|held| &held.sockets).map(AsRawFd::as_raw_fd);
+    let control = estate.holdings.control.iter().map(|control| control.listener.as_raw_fd());
+    let members = estate
+        .members
+        .iter()
+        .flat_map(|member| member.calls.iter().map(AsRawFd::as_raw_fd).chain([member.orders.as_raw_fd()]));
+    sockets.chain(control).chain(members).collect()
+}
+
+/// A file that has no name any more, with all that is left in it.
+fn write(estate: &Estate<'_>) -> io::Result<File> {
+    let path = std::env::temp_dir().join(format!("porchd-{:016x}", clock::random()));
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    fs::remove_file(&path)?;
+    let text = serde_json::to_vec(&left(estate))?;
+    file.write_all(&text)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn left(estate: &Estate<'_>) -> Left {
+    let address = |held: &Address| LeftAddress {
+        configured: held.configured,
+        actual: held.actual,
+        sockets: held.sockets.iter().map(AsRawFd::as_raw_fd).collect(),
+        given: held.given.iter().copied().collect(),
+    };
+    let control = |control: &Control| LeftControl {
+        path: control.path.clone(),
+        entry: control.entry,
+        listener: control.listener.as_raw_fd(),
+    };
+    let edge = |member: &Member| {
+        let edge = estate.edges.iter().find(|edge| edge.id == member.id)?;
+        Some(LeftEdge {
+            id: member.id,
+            process: member.process.0,
+            place: edge.place,
+            serves: edge.ready.is_some(),
+            leads: edge.leads,
+            calls: member.calls.as_ref().map(AsRawFd::as_raw_fd),
+            orders: member.orders.as_raw_fd(),
+            heard: member.heard.clone(),
+            asked: member.asked.clone(),
+            in_force: member.in_force.clone(),
+        })
+    };
+    Left {
+        version: VERSION,
+        program: estate.program.to_owned(),
+        text: estate.text.to_owned(),
+        next_number: estate.next_number,
+        addresses: estate.holdings.addresses.iter().map(address).collect(),
+        control: estate.holdings.control.as_ref().map(control),
+        edges: estate.members.iter().filter_map(edge).collect(),
+    }
+}
+
+/// What another warden has left to this process; `None`: there was none.
+///
+/// # Errors
+/// What is left can't be read: it is not from a porchd.
+pub fn begin(now: Instant) -> io::Result<Option<Succession>> {
+    let Some(at) = std::env::var_os(LEFT_AT) else { return Ok(None) };
+    let at = at.to_str().and_then(|at| at.parse().ok()).filter(|at| *at > 2).ok_or(ErrorKind::InvalidData)?;
+    let mut text = Vec::new();
+    File::from(inherited(at)?).take(LONGEST).read_to_end(&mut text)?;
+    let left: Left = serde_json::from_slice(&text)?;
+    if left.version != VERSION {
+        return Err(ErrorKind::Unsupported.into());
+    }
+    let mut holdings = Holdings::default();
+    for address in left.addresses {
+        let LeftAddress { configured, actual, sockets, given } = address;
+        let sockets = sockets.into_iter().map(|at| inherited(at).map(Into::into));
+        let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+        let given = given.into_iter().collect();
+        holdings.addresses.push(Address { configured, actual, sockets, given });
+    }
+    if let Some(LeftControl { path, entry, listener }) = left.control {
+        holdings.control = Some(Control { path, entry, listener: inherited(listener)?.into() });
+    }
+    let (mut edges, mut members) = (Vec::new(), Vec::new());
+    for edge in left.edges {
+        let LeftEdge { id, place, leads, .. } = edge;
+        let ready = edge.serves.then_some(now);
+        edges.push(Edge { id, place, begun: now, ready, leads });
+        members.push(member(edge)?);
+    }
+    let Left { program, text, next_number, .. } = left;
+    Ok(Some(Succession { program, text, next_number, holdings, edges, members }))
+}
+
+fn member(edge: LeftEdge) -> io::Result<Member> {
+    Ok(Member {
+        id: edge.id,
+        process: ProcessId(edge.process),
+        calls: edge.calls.map(|at| inherited(at).map(Into::into)).transpose()?,
+        orders: inherited(edge.orders)?.into(),
+        theirs: None,
+        heard: edge.heard,
+        first: None,
+        asked: edge.asked,
+        in_force: edge.in_force,
+        failed: None,
+        gone: false,
+    })
+}

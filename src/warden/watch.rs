@@ -1,0 +1,371 @@
+//! The loop of the warden: signals, edges that ask, tell and end; one at a time.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::clock;
+use crate::config;
+use crate::config::model::Config;
+use crate::os::children;
+use crate::os::notify;
+use crate::os::users::User;
+use crate::os::waiting::{self, Caught};
+use crate::provision::calls::{Duty, Note};
+use crate::provision::in_process::InProcess;
+use crate::provision::inventory::Inventory;
+use crate::provision::{Provision, ProvisionError};
+use crate::telemetry::diagnostics::Diagnostics;
+use crate::warden::StartError;
+use crate::warden::answers::{Answers, Called};
+use crate::warden::holdings::Holdings;
+use crate::warden::member::{Member, Start};
+use crate::warden::plan::{Act, Asked, EdgeId, Place, Plan};
+use crate::warden::succession::{self, Estate, Succession};
+
+/// What the warden hears.
+const SIGNALS: [i32; 6] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2, libc::SIGCHLD];
+
+/// The warden.
+pub struct Warden {
+    provision: InProcess,
+    user: Option<User>,
+    confine: bool,
+    program: PathBuf,
+    signals: Caught,
+    diagnostics: Diagnostics,
+    plan: Plan,
+    members: Vec<Member>,
+    holdings: Holdings,
+    /// The configuration in force, with which an edge begins in place of one that has died.
+    text: String,
+    inventory: Inventory,
+    next_number: u64,
+}
+
+/// What can be read.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Calls(EdgeId),
+    Orders(EdgeId),
+}
+
+impl Warden {
+    /// A warden of `config`, whose text is `text`.
+    ///
+    /// # Errors
+    /// When the system has no room, or the log can't be opened.
+    pub fn new(
+        mut provision: InProcess,
+        user: Option<User>,
+        confine: bool,
+        config: &Config,
+        text: String,
+    ) -> Result<Self, StartError> {
+        let signals = Caught::catch(&SIGNALS)?;
+        let mut open = |path: &Path| provision.log_file(path);
+        let diagnostics = Diagnostics::new(&config.log, &mut open).map_err(StartError::Log)?;
+        diagnostics.install();
+        Ok(Self {
+            provision,
+            user,
+            confine,
+            program: std::env::current_exe()?,
+            signals,
+            diagnostics,
+            plan: Plan::new(config.drain.stop),
+            members: Vec::new(),
+            holdings: Holdings::default(),
+            text,
+            inventory: Inventory::of(config),
+            next_number: 1,
+        })
+    }
+
+    /// Starts the first edge, or goes on with what another warden has `left`, until the end.
+    ///
+    /// # Errors
+    /// When no edge can be started at all.
+    pub fn watch(mut self, left: Option<Succession>) -> Result<ExitCode, StartError> {
+        let acts = match left {
+            None => self.plan.begin(clock::now()),
+            Some(left) => {
+                self.program = left.program;
+                self.next_number = left.next_number;
+                self.holdings = left.holdings;
+                self.members = left.members;
+                self.plan = Plan::of(left.edges, self.plan.stop_limit());
+                tracing::info!(version = env!("CARGO_PKG_VERSION"), "this warden has taken over");
+                // Whoever ended in between has sent its signal to the warden before.
+                let mut acts = self.reap();
+                acts.extend(self.plan.upgrade(clock::now()));
+                acts
+            }
+        };
+        let mut exit = self.act(acts);
+        while exit.is_none() {
+            exit = self.turn()?;
+        }
+        Ok(exit.unwrap_or(ExitCode::FAILURE))
+    }
+
+    /// Waits for something and answers it; an exit code at the end.
+    fn turn(&mut self) -> io::Result<Option<ExitCode>> {
+        let limit = self.plan.due().map(|due| due.saturating_duration_since(clock::now()));
+        let (sources, ready) = {
+            let mut sources = Vec::new();
+            let mut descriptors: Vec<BorrowedFd<'_>> = vec![self.signals.descriptor()];
+            for member in &self.members {
+                if let Some(calls) = &member.calls {
+                    sources.push(Source::Calls(member.id));
+                    descriptors.push(calls.as_fd());
+                }
+                // One that has gone is waited for by SIGCHLD.
+                if !member.gone {
+                    sources.push(Source::Orders(member.id));
+                    descriptors.push(member.orders.as_fd());
+                }
+            }
+            (sources, waiting::wait(&descriptors, limit)?)
+        };
+        let ready = ready.into_iter().skip(1);
+        for source in sources.into_iter().zip(ready).filter_map(|(source, ready)| ready.then_some(source)) {
+            let acts = match source {
+                Source::Calls(id) => self.called(id),
+                Source::Orders(id) => self.told(id),
+            };
+            if let Some(exit) = self.act(acts) {
+                return Ok(Some(exit));
+            }
+        }
+        for signal in self.signals.take() {
+            let acts = self.signalled(signal);
+            if let Some(exit) = self.act(acts) {
+                return Ok(Some(exit));
+            }
+        }
+        let acts = self.plan.tick(clock::now());
+        Ok(self.act(acts))
+    }
+
+    fn signalled(&mut self, signal: i32) -> Vec<Act> {
+        let asked = match signal {
+            libc::SIGHUP => Asked::Reload,
+            libc::SIGUSR1 => Asked::Reopen,
+            libc::SIGUSR2 => Asked::Upgrade,
+            libc::SIGINT | libc::SIGTERM => Asked::Stop,
+            _ => return self.reap(),
+        };
+        self.plan.asked(asked, clock::now())
+    }
+
+    /// Takes leave of those that have ended.
+    fn reap(&mut self) -> Vec<Act> {
+        let mut acts = Vec::new();
+        let ids: Vec<EdgeId> = self.members.iter().map(|member| member.id).collect();
+        for id in ids {
+            let Some(at) = self.members.iter().position(|member| member.id == id) else { continue };
+            let (well, how) = match children::ended(self.members[at].process) {
+                Ok(None) => continue,
+                Ok(Some(status)) => (status.success(), status.to_string()),
+                Err(error) => (false, error.to_string()),
+            };
+            // What it said last may still be there.
+            acts.extend(self.told(id));
+            let member = self.members.remove(at);
+            let place = self.plan.place(id);
+            match place {
+                Some(Place::Old) if well => tracing::info!("an edge that was replaced has ended"),
+                _ if well => tracing::info!("the edge has ended"),
+                _ => tracing::error!("an edge has died: {how}"),
+            }
+            self.holdings.forget(id);
+            let why = member.failed.unwrap_or_else(|| format!("its edge has ended before it served: {how}"));
+            acts.extend(self.plan.ended(id, well, &why, clock::now()));
+        }
+        acts
+    }
+
+    fn called(&mut self, id: EdgeId) -> Vec<Act> {
+        let Some(at) = self.members.iter().position(|member| member.id == id) else { return Vec::new() };
+        let leads = self.plan.edges().iter().any(|edge| edge.id == id && edge.leads);
+        let configuration = self.provision.configuration_name();
+        let member = &mut self.members[at];
+        let mut answers = Answers {
+            provision: &mut self.provision,
+            holdings: &mut self.holdings,
+            duty: Duty { leads, confine: self.confine, configuration },
+            next_number: &mut self.next_number,
+        };
+        match answers.answer(member) {
+            Ok(Called::Answered | Called::Ended) => Vec::new(),
+            Ok(Called::Settled) => {
+                self.settled(id);
+                Vec::new()
+            }
+            Err(error) => {
+                tracing::error!(%error, "an edge does not speak as edges do, and is ended");
+                vec![Act::Kill(id)]
+            }
+        }
+    }
+
+    /// Another configuration is in force at `id`.
+    fn settled(&mut self, id: EdgeId) {
+        if let Some(member) = self.members.iter().find(|member| member.id == id)
+            && let Some(named) = &member.in_force
+            && self.plan.place(id) != Some(Place::Old)
+        {
+            self.text.clone_from(&named.text);
+            self.inventory.clone_from(&named.inventory);
+            if let Ok(loaded) = config::load(&self.text, &self.provision.configuration_name()) {
+                self.follow(&loaded.config);
+            }
+        }
+        let asked = self.members.iter().filter_map(|member| member.asked.as_ref());
+        let in_force = self.members.iter().filter_map(|member| member.in_force.as_ref());
+        let named = asked.chain(in_force).map(|named| &named.inventory);
+        let all: Vec<&Inventory> = named.chain([&self.inventory]).collect();
+        self.holdings.keep(&all);
+    }
+
+    fn follow(&mut self, config: &Config) {
+        self.plan.set_stop_limit(config.drain.stop);
+        let mut open = |path: &Path| self.provision.log_file(path);
+        if let Err(error) = self.diagnostics.apply(&config.log, &mut open) {
+            tracing::error!("the warden's log goes on where it was: {error}");
+        }
+    }
+
+    /// Takes what `id` tells.
+    fn told(&mut self, id: EdgeId) -> Vec<Act> {
+        let Some(member) = self.members.iter_mut().find(|member| member.id == id) else { return Vec::new() };
+        let notes = match member.notes() {
+            Ok(notes) => notes,
+            Err(error) => {
+                member.gone = true;
+                let ended = error.kind() == io::ErrorKind::UnexpectedEof;
+                if !ended {
+                    tracing::error!(%error, "an edge does not speak as edges do, and is ended");
+                }
+                return if ended { Vec::new() } else { vec![Act::Kill(id)] };
+            }
+        };
+        notes.into_iter().flat_map(|note| self.noted(id, note)).collect()
+    }
+
+    fn noted(&mut self, id: EdgeId, note: Note) -> Vec<Act> {
+        let now = clock::now();
+        let tell = |told: io::Result<()>| {
+            if let Err(error) = told {
+                tracing::debug!(%error, "the service manager was not told");
+            }
+        };
+        match note {
+            Note::Ready(status) => {
+                let acts = self.plan.ready(id, now);
+                if self.plan.place(id) == Some(Place::Main) {
+                    tell(notify::ready(&status));
+                }
+                acts
+            }
+            Note::Reloading if self.plan.place(id) == Some(Place::Main) => {
+                tell(notify::reloading());
+                Vec::new()
+            }
+            Note::Stopping if self.plan.place(id) == Some(Place::Main) => {
+                tell(notify::stopping());
+                Vec::new()
+            }
+            Note::Failed(why) => {
+                if let Some(member) = self.members.iter_mut().find(|member| member.id == id) {
+                    member.failed = Some(why);
+                }
+                Vec::new()
+            }
+            Note::Yielded => self.plan.yielded(id),
+            Note::Upgrade if self.plan.place(id) == Some(Place::Main) => self.plan.asked(Asked::Upgrade, now),
+            Note::Reloading | Note::Stopping | Note::Upgrade => Vec::new(),
+        }
+    }
+
+    /// Does it, and what it leads to; an exit code at the end.
+    fn act(&mut self, acts: Vec<Act>) -> Option<ExitCode> {
+        for act in acts {
+            let more = match act {
+                Act::Exit { well: true } => return Some(ExitCode::SUCCESS),
+                Act::Exit { well: false } => return Some(ExitCode::FAILURE),
+                Act::Start { id, anew, .. } => self.start(id, anew),
+                Act::Replace => self.replace(),
+                Act::Reopen => {
+                    let mut open = |path: &Path| self.provision.log_file(path);
+                    let opened: Result<(), ProvisionError> = self.diagnostics.reopen(&mut open);
+                    if let Err(error) = opened {
+                        tracing::error!("the warden's log cannot be opened again: {error}");
+                    }
+                    Vec::new()
+                }
+                Act::Kill(id) => {
+                    let member = self.members.iter().find(|member| member.id == id);
+                    member.iter().for_each(|member| children::kill(member.process));
+                    Vec::new()
+                }
+                Act::Tell(id, order) => {
+                    let member = self.members.iter().find(|member| member.id == id);
+                    if let Some(error) = member.and_then(|member| member.tell(&order).err()) {
+                        tracing::error!(%error, "an edge does not hear {order:?}");
+                    }
+                    Vec::new()
+                }
+            };
+            if let Some(exit) = self.act(more) {
+                return Some(exit);
+            }
+        }
+        None
+    }
+
+    fn start(&mut self, id: EdgeId, anew: bool) -> Vec<Act> {
+        let first = (!anew).then(|| self.text.clone());
+        match Member::start(id, Start { program: &self.program, user: self.user }, first) {
+            Ok(member) => {
+                self.members.push(member);
+                Vec::new()
+            }
+            Err(error) => {
+                let why = format!("{} cannot be started: {error}", self.program.display());
+                tracing::error!("{why}");
+                self.plan.ended(id, false, &why, clock::now())
+            }
+        }
+    }
+
+    /// Has the binary on disk take this warden's place; returns when it does not.
+    fn replace(&mut self) -> Vec<Act> {
+        let why = match succession::try_binary(&self.program) {
+            Err(why) => why,
+            Ok(understood) => {
+                tracing::info!(version = understood.porchd, "an upgrade begins");
+                // A signal that comes in between would end what is just beginning.
+                let _ = waiting::ignore(&[libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]);
+                let error = succession::replace(Estate {
+                    program: &self.program,
+                    text: &self.text,
+                    next_number: self.next_number,
+                    holdings: &self.holdings,
+                    edges: self.plan.edges(),
+                    members: &self.members,
+                });
+                match Caught::catch(&SIGNALS) {
+                    Ok(signals) => self.signals = signals,
+                    Err(error) => tracing::error!(%error, "signals are not heard any more: restart porchd"),
+                }
+                error.to_string()
+            }
+        };
+        tracing::error!("no upgrade: {why}; all goes on as before");
+        self.plan.upgrade_failed(&why)
+    }
+}
