@@ -3,7 +3,9 @@
 pub mod activation;
 pub mod beneath;
 pub mod children;
+pub mod confine;
 pub mod control_socket;
+pub mod cores;
 pub mod disk_fault;
 pub mod folder;
 pub mod limits;

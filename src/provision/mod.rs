@@ -2,13 +2,14 @@
 //!
 //! `in_process.rs` acts in this process. `from_warden.rs` is what an edge has: it asks the warden, which opens what
 //! the configuration names (`inventory.rs`) and hands over descriptors and bytes (`calls.rs`). So nothing above may
-//! open a key, a log or a privileged port by itself.
+//! open a key, a log or a privileged port by itself. `walls.rs` (P) says what an edge must reach by itself.
 
 pub mod activated;
 pub mod calls;
 pub mod from_warden;
 pub mod in_process;
 pub mod inventory;
+pub mod walls;
 
 use std::fs::File;
 use std::io::{Error, ErrorKind};

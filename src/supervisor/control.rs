@@ -97,14 +97,14 @@ impl Control {
         to: WeakUnboundedSender<Request>,
         requests: UnboundedReceiver<Request>,
     ) -> Result<Self, StartError> {
-        let role = options.role();
         // Heard first: what is asked during the start waits for its end.
-        let steering = options.steering()?;
+        let (role, steering) = options.settle()?;
         let (asked, asks) = unbounded_channel();
         let (daemon, notices) = Daemon::start(provision, role, Links { requests: to, asks: asked })?;
         let inbox = Inbox { requests, asks, looks: every(LOOK_EVERY), seconds: every(SECOND), steering };
         let (started, upgrading) = (Moment::of(clock::wall()), Vec::new());
         let control = Self { daemon, inbox, started, reloaded: None, shall_lead: false, upgrading };
+        control.daemon.role.tell_walls();
         notices.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         tracing::info!("ready: {}", control.daemon.status_line());
         control.tell_ready();

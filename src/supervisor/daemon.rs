@@ -107,7 +107,7 @@ impl Daemon {
         // A limit that can't be raised is still one to count with.
         let descriptors = limits::raise_descriptors().unwrap_or(LEAST_DESCRIPTORS);
         let mut state = State::default();
-        let prepared = prepare(&mut *provision, None, &mut state, role)?;
+        let prepared = prepare(&mut *provision, None, &mut state, &role)?;
         let Prepared { generation, snapshot, store, opened, mut files, .. } = prepared;
         let Prepared { socket, metrics, target, mut notices, .. } = prepared;
         let logs = if role.embedded {
@@ -158,7 +158,7 @@ impl Daemon {
     /// Puts the configuration of now in force, or changes nothing and says why.
     pub async fn reload(&mut self) -> Result<Notices, Refusal> {
         let state = &mut self.certificates.state;
-        let prepared = match prepare(&mut *self.provision, Some(&self.in_force), state, self.role) {
+        let prepared = match prepare(&mut *self.provision, Some(&self.in_force), state, &self.role) {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 self.provision.settled(false);
@@ -174,8 +174,8 @@ impl Daemon {
     /// Takes what only one edge may have, or says why it is not to be had.
     pub fn lead(&mut self) -> Result<Notices, Refusal> {
         let state = &mut self.certificates.state;
-        let role = Role { leads: true, ..self.role };
-        let prepared = prepare_again(&mut *self.provision, &self.in_force, state, role)?;
+        let role = Role { leads: true, ..self.role.clone() };
+        let prepared = prepare_again(&mut *self.provision, &self.in_force, state, &role)?;
         self.role = role;
         // Of the same configuration nothing is left to close.
         Ok(self.commit(prepared).0)

@@ -1,19 +1,48 @@
 //! What only one edge may have, while a second one serves the same addresses: the state folder, orders of
 //! certificates, the control socket, the address of figures, incidents.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use crate::admin::protocol::Answer;
+use crate::config::model::Config;
+use crate::os::confine::{self, Held};
 use crate::provision::calls::Note;
+use crate::provision::walls::{self, Want};
 use crate::supervisor::control::Control;
+use crate::supervisor::refusal::Refusal;
 
 /// What a porchd is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Role {
     /// It is part of another program.
     pub embedded: bool,
     /// It has what only one may have.
     pub leads: bool,
+    /// The walls around it, if there are any.
+    pub held: Option<Arc<Held>>,
+}
+
+impl Role {
+    /// Refuses a configuration that needs what is beyond the walls.
+    pub fn allows(&self, config: &Config) -> Result<(), Refusal> {
+        let Some(held) = &self.held else { return Ok(()) };
+        // What was not there when the walls went up was told then, and keeps nobody from serving.
+        let absent = |want: &Want| held.absent.iter().any(|absent| want.is_for(&absent.path));
+        let mut wanted = walls::wanted(config);
+        wanted.retain(|want| !absent(want));
+        let beyond = walls::beyond(&held.walls, &wanted, &confine::leads_to);
+        if beyond.is_empty() { Ok(()) } else { Err(Refusal::Beyond(beyond)) }
+    }
+
+    /// Tells the log what holds this porchd, and what it can't reach.
+    pub fn tell_walls(&self) {
+        if let Some(held) = &self.held {
+            tracing::info!("{held}");
+            held.absent.iter().for_each(|absent| tracing::warn!("{absent}"));
+        }
+    }
 }
 
 impl Control {

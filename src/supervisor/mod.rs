@@ -48,12 +48,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
 
+use crate::os::confine::Held;
 use crate::provision::Provision;
 use crate::supervisor::control::{Control, Request};
 use crate::supervisor::daemon::StartError;
@@ -77,7 +79,7 @@ enum Place {
     /// Inside another program (a test).
     Program,
     /// The process is an edge.
-    Edge { orders: UnixStream, leads: bool },
+    Edge { orders: UnixStream, leads: bool, held: Option<Held> },
 }
 
 impl Options {
@@ -87,24 +89,20 @@ impl Options {
     }
 
     /// As an edge whose warden speaks on `orders`. `leads`: from the start on it has what only one edge may have.
-    pub fn edge(orders: UnixStream, leads: bool) -> Self {
-        Self { place: Place::Edge { orders, leads } }
+    /// `held`: the walls around it.
+    pub fn edge(orders: UnixStream, leads: bool, held: Option<Held>) -> Self {
+        Self { place: Place::Edge { orders, leads, held } }
     }
 
-    fn role(&self) -> Role {
-        match self.place {
-            Place::Process => Role { embedded: false, leads: true },
-            Place::Program => Role { embedded: true, leads: true },
-            Place::Edge { leads, .. } => Role { embedded: false, leads },
-        }
-    }
-
-    fn steering(self) -> io::Result<Steering> {
-        Ok(match self.place {
-            Place::Process => Steering::Process(Signals::catch()?),
-            Place::Program => Steering::Program,
-            Place::Edge { orders, .. } => Steering::Warden(Warden::hear(orders)?),
-        })
+    fn settle(self) -> io::Result<(Role, Steering)> {
+        let (embedded, leads, held, steering) = match self.place {
+            Place::Process => (false, true, None, Steering::Process(Signals::catch()?)),
+            Place::Program => (true, true, None, Steering::Program),
+            Place::Edge { orders, leads, held } => {
+                (false, leads, held, Steering::Warden(Warden::hear(orders)?))
+            }
+        };
+        Ok((Role { embedded, leads, held: held.map(Arc::new) }, steering))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config;
 use crate::config::diff::Diff;
 use crate::config::model::Config;
 use crate::listener::sockets::SocketId;
-use crate::os::socket;
+use crate::os::{cores, socket};
 use crate::provision::Provision;
 use crate::snapshot::Snapshot;
 use crate::supervisor::binds::{self, Bound, Opening, Plan};
@@ -71,7 +71,7 @@ pub fn prepare(
     provision: &mut dyn Provision,
     old: Option<&Generation>,
     state: &mut State,
-    role: Role,
+    role: &Role,
 ) -> Result<Prepared, Refusal> {
     let (config, notices) = read(provision, old)?;
     prepare_for(config, notices, provision, old, state, role)
@@ -82,7 +82,7 @@ pub fn prepare_again(
     provision: &mut dyn Provision,
     old: &Generation,
     state: &mut State,
-    role: Role,
+    role: &Role,
 ) -> Result<Prepared, Refusal> {
     prepare_for(old.config.clone(), Notices::default(), provision, Some(old), state, role)
 }
@@ -93,8 +93,9 @@ fn prepare_for(
     provision: &mut dyn Provision,
     old: Option<&Generation>,
     state: &mut State,
-    role: Role,
+    role: &Role,
 ) -> Result<Prepared, Refusal> {
+    role.allows(&config)?;
     let machine = old.map_or_else(machine, |old| old.machine);
     let shape = shape(old, &config, machine)?;
     let carried = old.map_or_else(Carried::fresh, |old| Ok(old.carried.clone()))?;
@@ -166,7 +167,7 @@ fn read(provision: &mut dyn Provision, old: Option<&Generation>) -> Result<(Arc<
 }
 
 fn machine() -> Machine {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = cores::count();
     Machine { cores, balances: socket::BALANCES }
 }
 

@@ -8,6 +8,7 @@ use crate::acme::failure::Failure;
 use crate::acme::vault::error::VaultError;
 use crate::config::problem::Report;
 use crate::provision::ProvisionError;
+use crate::provision::walls::Beyond;
 use crate::supervisor::binds::InTheWay;
 use crate::tls::load::CertificateError;
 use crate::upstream::group::BuildError;
@@ -24,6 +25,9 @@ pub enum Refusal {
     /// It changes what can't change while porchd runs.
     #[error("{}", lines("these keys are fixed while porchd runs; restart it", .0))]
     Fixed(Vec<Fixed>),
+    /// It needs what the walls around the edge keep out.
+    #[error("{}", lines("this edge is confined to what was configured at its start", .0))]
+    Beyond(Vec<Beyond>),
     /// Certificates can't be loaded.
     #[error("{}", lines("certificates cannot be loaded", .0))]
     Certificates(Vec<CertificateError>),

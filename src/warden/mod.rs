@@ -26,6 +26,7 @@ use crate::clock;
 use crate::config;
 use crate::config::model::Config;
 use crate::config::problem::Report;
+use crate::os::confine::{self, ConfineError};
 use crate::os::users::{self, User};
 use crate::os::{limits, owner};
 use crate::provision::activated::Activated;
@@ -77,6 +78,9 @@ pub enum StartError {
     /// What a warden before this one has left can't be taken up.
     #[error("what the porchd before this one has left cannot be taken up: {0}")]
     Succession(#[source] io::Error),
+    /// The system does not confine the warden.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// The system has no room.
     #[error("the system has no room for porchd's processes or signals: {0}")]
     System(#[from] io::Error),
@@ -96,6 +100,7 @@ fn cure(name: &str) -> String {
 /// # Errors
 /// When nothing was started.
 pub fn run(options: Options) -> Result<ExitCode, StartError> {
+    confine::warden()?;
     // A limit that can't be raised is still one to count with; edges inherit it.
     let _ = limits::raise_descriptors();
     let left = succession::begin(clock::now()).map_err(StartError::Succession)?;

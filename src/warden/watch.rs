@@ -178,6 +178,9 @@ impl Warden {
             let place = self.plan.place(id);
             match place {
                 Some(Place::Old) if well => tracing::info!("an edge that was replaced has ended"),
+                Some(Place::Next) => {
+                    tracing::error!("the new edge is given up, the one before goes on: {how}")
+                }
                 _ if well => tracing::info!("the edge has ended"),
                 _ => tracing::error!("an edge has died: {how}"),
             }
