@@ -22,10 +22,10 @@ impl Moment {
         UNIX_EPOCH + Duration::from_secs(self.0)
     }
 
-    /// What RFC 3339 text says, with any offset.
+    /// What RFC 3339 text says, with any offset; at most the last moment of the year 9999.
     pub fn parse(text: &str) -> Option<Self> {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        Some(Self(u64::try_from(parsed.unix_timestamp()).unwrap_or(0)))
+        Some(Self(u64::try_from(parsed.unix_timestamp()).unwrap_or(0).min(LATEST)))
     }
 
     /// Later by `span`, at most the last moment of the year 9999.
@@ -84,6 +84,9 @@ mod tests {
         }
         assert_eq!(Moment::parse("2026-11-23T16:04:05.9+01:00"), Moment::parse("2026-11-23T15:04:05Z"));
         assert_eq!(Moment::parse("yesterday"), None);
+        // An offset leads beyond what can be written.
+        assert_eq!(Moment::parse("9999-12-31T23:59:59-01:00"), Some(Moment(LATEST)));
+        assert_eq!(Moment::parse("0000-01-01T00:00:00+01:00"), Some(Moment(0)));
     }
 
     #[test]

@@ -162,7 +162,8 @@ impl Journal {
     }
 
     fn opened(&mut self, upstream: &str, began: Moment) -> Incident {
-        self.last_id += 1;
+        // A damaged file may have used up all numbers.
+        self.last_id = self.last_id.saturating_add(1);
         Incident {
             id: self.last_id,
             upstream: upstream.to_owned(),
@@ -420,6 +421,19 @@ mod tests {
         assert_eq!(lines(&news), ["home is away: refused"]);
         let ends: Vec<_> = second.all().map(|incident| (incident.id, incident.end, incident.ended)).collect();
         assert_eq!(ends, [(1, End::Restart, None), (2, End::Lasts, None)]);
+    }
+
+    #[test]
+    fn a_file_that_has_used_up_all_numbers_is_gone_on_with() {
+        let clock = Clock { ms: 5_000, ..Clock::new() };
+        let mut first = journal();
+        first.observe("home", &evidence(clock, 1, 1_000, None), clock.now());
+        let mut kept: Vec<Incident> = first.all().cloned().collect();
+        kept[0].id = u64::MAX;
+        let (mut second, _) = Journal::restore(kept, clock.now().wall);
+        let news = second.observe("home", &evidence(clock, 1, 4_900, None), clock.now());
+        assert_eq!(lines(&news), ["home is away: refused"]);
+        assert_eq!(second.lasting("home").map(|incident| incident.id), Some(u64::MAX));
     }
 
     #[test]

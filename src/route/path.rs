@@ -44,8 +44,10 @@ pub(super) fn meaning(raw: &[u8]) -> Meaning {
     }
     let segments: Vec<&[u8]> = decoded[..].split(is_separator).map(cut).collect();
     let dots = segments.iter().any(|segment| is_dots(segment));
-    let separators = |path: &[u8]| path.iter().filter(|byte| is_separator(byte)).count();
-    let hiding = decoded.contains(&b';') && separators(&decoded) > separators(raw);
+    // Who cuts parameters up to the next slash takes with them what others take for slashes.
+    let separators = decoded.iter().filter(|byte| is_separator(byte)).count();
+    let slashes = raw.iter().filter(|byte| **byte == b'/').count();
+    let hiding = decoded.contains(&b';') && separators > slashes;
     let names = segments.iter().filter(|segment| !segment.is_empty() && !is_dots(segment));
     let loose = (dots || hiding).then(|| names.map(|name| name.to_vec()).collect());
     Meaning::Odd(Flat { path: resolved(&segments), loose })
@@ -194,6 +196,7 @@ mod tests {
             ("/../..", "/", true),
             ("/a/..%2fb", "/b", true),
             ("/a;%2Fb/c", "/a/b/c", true),
+            ("/a;\\b/c", "/a/b/c", true),
             ("/100%", "/100%", false),
             ("/%zz", "/%zz", false),
         ];

@@ -28,7 +28,9 @@ pub(super) fn text(stored: &Stored, comment: &str) -> String {
 
 /// What `text` holds, if its key and certificate belong together.
 pub(super) fn parse(text: &str) -> Result<Stored, Fault> {
-    let site = text.lines().find_map(|line| line.strip_prefix(SITE)).ok_or(Fault::NoSite)?.trim();
+    let site = text.lines().find_map(|line| line.strip_prefix(SITE)).map(str::trim);
+    // No host holds a control character, and none could be written back.
+    let site = site.filter(|site| !site.contains(char::is_control)).ok_or(Fault::NoSite)?;
     let (mut key, mut cert) = (String::new(), String::new());
     for section in sections(text)? {
         let part = if section.starts_with("-----BEGIN CERTIFICATE-----") { &mut cert } else { &mut key };
@@ -142,6 +144,7 @@ mod tests {
         let whole = text(&stored(one.clone()), "");
         assert!(matches!(parse(""), Err(Fault::NoSite)));
         assert!(matches!(parse(&whole[10..]), Err(Fault::NoSite)));
+        assert!(matches!(parse(&whole.replacen("a.test", "a.test\u{1a}x", 1)), Err(Fault::NoSite)));
         for at in [whole.len() - 40, whole.find("-----END").unwrap()] {
             assert!(matches!(parse(&whole[..at]), Err(Fault::CutShort)), "{at}");
         }

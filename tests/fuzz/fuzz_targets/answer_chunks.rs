@@ -5,11 +5,7 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 
-#[expect(dead_code, reason = "each target uses a part of the codec")]
-#[path = "../../../src/upstream/codec/mod.rs"]
-mod codec;
-
-use codec::chunked::{ChunkError, Decoded, Decoder};
+use house::upstream::codec::chunked::{ChunkError, Decoded, Decoder};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let step = usize::from(input.0).max(1);

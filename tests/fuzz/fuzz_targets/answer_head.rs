@@ -5,13 +5,8 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 
-// The codec alone, without the house around it: it builds in seconds.
-#[expect(dead_code, reason = "each target uses a part of the codec")]
-#[path = "../../../src/upstream/codec/mod.rs"]
-mod codec;
-
-use codec::framing::{Asked, BodyLength};
-use codec::head::{Parsed, parse};
+use house::upstream::codec::framing::{Asked, BodyLength};
+use house::upstream::codec::head::{Parsed, parse};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let asked = Asked { head: input.0 & 1 != 0, upgrade: input.0 & 2 != 0 };
