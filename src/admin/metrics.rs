@@ -2,13 +2,16 @@
 //!
 //! It only reads; nobody is asked and nothing is counted here.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::admin::exposition::{Exposition, Format, Kind};
+use crate::admin::status::HomeAddress;
+use crate::admin::tunnel::{self, Shown};
+use crate::incidents::tunnel::STALE_TUNNEL;
 use crate::listener::shared::Shared;
 use crate::matrix::class::Class;
 use crate::snapshot;
@@ -20,6 +23,9 @@ use crate::tls::store::{Origin, Served};
 use crate::upstream::group::Group;
 use crate::upstream::health::Health;
 use crate::upstream::outage::{Counts, Outage};
+
+/// Where home is, as whoever follows it has found; nothing: nobody does.
+pub type Home = Rc<RefCell<Option<HomeAddress>>>;
 
 /// Where figures come from.
 #[derive(Clone)]
@@ -34,6 +40,10 @@ pub struct Sources {
     pub certificates: Arc<Live>,
     /// Reloads.
     pub reloads: Rc<Reloads>,
+    /// The tunnel home.
+    pub tunnel: Rc<Shown>,
+    /// Where home is.
+    pub home: Home,
     /// When porchd began.
     pub began: SystemTime,
 }
@@ -52,6 +62,8 @@ impl Sources {
             live: live.clone(),
             certificates: certificates.clone(),
             reloads: Rc::new(Reloads::new(began)),
+            tunnel: Rc::default(),
+            home: Home::default(),
             began,
         }
     }
@@ -106,10 +118,25 @@ pub fn text(sources: &Sources, format: Format, now: Instant) -> String {
     let named = snapshot.config.upstreams.iter().filter_map(|upstream| snapshot.groups.get(&upstream.name));
     let groups: Vec<&Group> = named.map(Arc::as_ref).collect();
     parked(to, &groups);
-    outages(to, &groups);
+    outages(to, &groups, &sources.tunnel);
     backends(to, &groups);
+    tunnel::figures(to, &sources.tunnel);
+    home(to, sources.home.borrow().as_ref());
     certificates(to, sources.certificates.load().all());
     std::mem::replace(to, Exposition::new(format)).finish()
+}
+
+/// Without anybody who follows it there are no such figures.
+fn home(to: &mut Exposition, home: Option<&HomeAddress>) {
+    let Some(home) = home else { return };
+    let help = "Times that the address of home has changed.";
+    to.family(Kind::Counter, "porchd_home_address_changes", "", help).sample(&[], home.changes);
+    let help = "When the nameserver last answered without a fault, in Unix time; 0: not yet.";
+    let answered = home.answered.map_or(0, |at| unix(at.time()));
+    to.family(Kind::Gauge, "porchd_home_address_last_success_timestamp_seconds", "seconds", help)
+        .sample(&[], answered);
+    let help = "Updates that could not be told where home is.";
+    to.family(Kind::Gauge, "porchd_home_address_updates_failing", "", help).sample(&[], home.failing.len());
 }
 
 fn process(to: &mut Exposition, sources: &Sources) {
@@ -228,7 +255,7 @@ fn parked(to: &mut Exposition, groups: &[&Group]) {
     }
 }
 
-fn outages(to: &mut Exposition, groups: &[&Group]) {
+fn outages(to: &mut Exposition, groups: &[&Group], tunnel: &Shown) {
     let outages: Vec<_> = groups.iter().map(|group| (name(group), group.lot().outage())).collect();
     let mut family = to.family(Kind::Counter, "porchd_outages", "", "Outages of an upstream that began.");
     for (upstream, outage) in &outages {
@@ -239,7 +266,9 @@ fn outages(to: &mut Exposition, groups: &[&Group]) {
     for (upstream, outage) in &outages {
         let lasting = outage.as_ref().filter(|outage| outage.ended.is_none());
         if let Some(cause) = lasting.and_then(Outage::cause) {
-            family.sample(&[("upstream", upstream), ("cause", cause.token())], 1);
+            let stale = tunnel.is_stale() && cause.is_unanswered();
+            let cause = if stale { STALE_TUNNEL } else { cause.token() };
+            family.sample(&[("upstream", upstream), ("cause", cause)], 1);
         }
     }
     let help = "Whether a backend of the upstream can be used.";

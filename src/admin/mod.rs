@@ -8,7 +8,7 @@
 //! protocol.rs (P)  what is asked and answered, and how that is written
 //! explain.rs (P)   what would become of a request; forecast.rs (P): of one that is to be forwarded
 //! status.rs (P), explanation.rs (P)  answers that are read by programs too
-//! scrape.rs        answers GET /metrics; metrics.rs: which figures; exposition.rs (P): how they are written
+//! scrape.rs        answers GET /metrics; metrics.rs: which figures, tunnel.rs: those of the tunnel; exposition.rs (P): how they are written
 //! ```
 //!
 //! It does nothing by itself: questions go to the supervisor. Who may ask is the file system's matter
@@ -25,3 +25,4 @@ pub mod protocol;
 pub mod scrape;
 pub mod server;
 pub mod status;
+pub mod tunnel;

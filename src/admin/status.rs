@@ -2,10 +2,13 @@
 //!
 //! Programs read it: fields are added and never change their meaning. Times are RFC 3339 in UTC, spans milliseconds.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::acme::moment::Moment;
 use crate::acme::status::CertificateStatus;
+use crate::admin::tunnel::TunnelStatus;
 use crate::incidents::record::Incident;
 
 /// All of it.
@@ -26,6 +29,12 @@ pub struct Status {
     pub connections: Connections,
     /// The upstreams, in the configuration's order.
     pub upstreams: Vec<UpstreamStatus>,
+    /// The tunnel home; absent: none is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<TunnelStatus>,
+    /// Where home is on the internet; absent: nobody follows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_address: Option<HomeAddress>,
     /// What was asked in the last minute; classes of which nothing was asked are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<Traffic>,
@@ -76,6 +85,34 @@ pub struct UpstreamStatus {
     pub parked: Parked,
     /// Its backends.
     pub backends: Vec<BackendStatus>,
+}
+
+/// Where home is on the internet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeAddress {
+    /// The name that is followed.
+    pub name: String,
+    /// Who is asked.
+    pub nameserver: String,
+    /// Where home is, as far as that is known, IPv4 first.
+    pub addresses: Vec<IpAddr>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Moment>,
+    /// When it was asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Moment>,
+    /// When it was answered last, without a fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Moment>,
+    /// What is wrong with the answers now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// What can't be told where home is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failing: Vec<String>,
+    /// So many times it has moved since the start.
+    pub changes: u64,
 }
 
 /// Whether an upstream is there.

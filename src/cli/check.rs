@@ -4,6 +4,7 @@
 //! home.
 
 mod home_answer;
+mod home_link;
 mod order_files;
 mod summary;
 
@@ -17,6 +18,7 @@ use crate::cli::check::order_files::Fault;
 use crate::cli::output;
 use crate::clock;
 use crate::config::model::acme::Acme;
+use crate::config::model::home::Address;
 use crate::config::model::{Certificate, Config, Upstream};
 use crate::config::problem::{Problem, Severity};
 use crate::config::{self, Anchor, Loaded};
@@ -50,6 +52,8 @@ struct Asked<'a> {
     orders: &'a mut dyn FnMut(&Acme) -> Vec<Fault>,
     /// Asks the backends of a home once; what is odd about them.
     home: &'a mut dyn FnMut(&Upstream) -> Vec<Oddity>,
+    /// Asks for the address of home; what is odd about it.
+    home_link: &'a mut dyn FnMut(&Address) -> Vec<home_link::Oddity>,
 }
 
 /// Checks the configuration in `file`. `offline`: home is not asked.
@@ -67,7 +71,13 @@ pub fn run(file: &Path, expand: bool, offline: bool) -> ExitCode {
     let mut home = |upstream: &Upstream| {
         if offline { Vec::new() } else { home_answer::ask(upstream, &mut InProcess::new(file.into())) }
     };
-    let mut asked = Asked { certificates: &mut certificates, orders: &mut orders, home: &mut home };
+    let mut home_link = |address: &Address| if offline { Vec::new() } else { home_link::look(address) };
+    let mut asked = Asked {
+        certificates: &mut certificates,
+        orders: &mut orders,
+        home: &mut home,
+        home_link: &mut home_link,
+    };
     let colour = std::io::stderr().is_terminal();
     let outcome = report(&text, &file.display().to_string(), expand, colour, &mut asked);
     output::complain(&outcome.problems);
@@ -87,6 +97,7 @@ fn report(text: &str, name: &str, expand: bool, colour: bool, asked: &mut Asked<
     let store = certificates(&loaded, asked, &mut problems);
     problems.extend(of_orders(&loaded, asked));
     problems.extend(of_homes(&loaded, asked));
+    problems.extend(of_home_link(&loaded, asked));
     let usable = problems.iter().all(|problem| problem.severity == Severity::Warning);
     let text = match (expand, usable) {
         (true, _) => loaded.expanded.clone(),
@@ -148,6 +159,18 @@ fn of_homes(loaded: &Loaded, asked: &mut Asked<'_>) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// What the nameserver of home's address answers, and what its updates need.
+fn of_home_link(loaded: &Loaded, asked: &mut Asked<'_>) -> Vec<Problem> {
+    let oddities =
+        loaded.config.home_link.address.as_ref().map_or_else(Vec::new, |one| (asked.home_link)(one));
+    let told = |oddity: home_link::Oddity| {
+        let mut problem = loaded.warning(&Anchor::HomeAddress, &oddity.what);
+        problem.help.push(oddity.cure);
+        problem
+    };
+    oddities.into_iter().map(told).collect()
 }
 
 fn certificate_error(loaded: &Loaded, error: &CertificateError) -> Problem {
@@ -242,7 +265,13 @@ mod tests {
         };
         let mut orders = |acme: &Acme| order_files::faults(acme, &mut InProcess::new(PathBuf::new()));
         let mut home = |_: &Upstream| home.to_vec();
-        let mut asked = Asked { certificates: &mut certificates, orders: &mut orders, home: &mut home };
+        let mut home_link = |_: &Address| Vec::new();
+        let mut asked = Asked {
+            certificates: &mut certificates,
+            orders: &mut orders,
+            home: &mut home,
+            home_link: &mut home_link,
+        };
         report(text, "porchd.yaml", false, false, &mut asked)
     }
 
@@ -292,7 +321,13 @@ mod tests {
             (Ok(load::Loaded { store, warnings: Vec::new() }), vec![open])
         };
         let (mut orders, mut home) = (|_: &Acme| Vec::new(), |_: &Upstream| Vec::new());
-        let mut asked = Asked { certificates: &mut certificates, orders: &mut orders, home: &mut home };
+        let mut home_link = |_: &Address| Vec::new();
+        let mut asked = Asked {
+            certificates: &mut certificates,
+            orders: &mut orders,
+            home: &mut home,
+            home_link: &mut home_link,
+        };
         let outcome = report(WITH_CERTIFICATE, "porchd.yaml", false, false, &mut asked);
         assert!(outcome.usable && outcome.problems.contains("chmod o= /etc/ssl/a.key"), "{outcome:?}");
     }

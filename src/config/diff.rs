@@ -31,7 +31,8 @@ pub struct Diff {
     pub sites: Changes<Arc<str>>,
     /// Certificates by the chain's file; a changed one is for other hosts or has another key.
     pub certificates: Changes<String>,
-    /// Names of the plain sections that changed, as they are written. Of `admin` each key is told, and of `acme`
+    /// Names of the plain sections that changed, as they are written. Of `admin` and `home_link` each key is told, and of
+    /// `acme`
     /// unless the whole section came or went.
     pub settings: Vec<&'static str>,
 }
@@ -65,6 +66,8 @@ fn settings(old: &Config, new: &Config) -> Vec<&'static str> {
         ("admin.metrics", old.admin.metrics != new.admin.metrics),
         ("limits", old.limits != new.limits),
         ("trusted_proxies", old.trusted_proxies != new.trusted_proxies),
+        ("home_link.wireguard", old.home_link.wireguard != new.home_link.wireguard),
+        ("home_link.address", old.home_link.address != new.home_link.address),
         ("drain", old.drain != new.drain),
         ("log", old.log != new.log),
     ];
@@ -198,6 +201,11 @@ threads: 2
                 "threads: 2",
                 "threads: 2\nacme: { contact: a@example.com }\nadmin: { socket: /run/x.sock }",
                 "changed: admin.socket, acme",
+            ),
+            (
+                "threads: 2",
+                "threads: 2\nhome_link: { address: { name: a.example, nameserver: b.example } }",
+                "changed: home_link.address",
             ),
             ("threads: 2", "threads: 2\nadmin: { metrics: 127.0.0.1:9178 }", "changed: admin.metrics"),
             (

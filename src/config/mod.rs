@@ -60,6 +60,8 @@ pub enum Anchor {
     Certificate(usize),
     /// Nothing in particular: the file as a whole.
     File,
+    /// Home's address.
+    HomeAddress,
     /// The site of this name.
     Site(String),
     /// The upstream of this name.
@@ -94,7 +96,9 @@ fn anchors(file: &File) -> Vec<(Anchor, Place)> {
     let fallbacks = file.acme.iter().flat_map(|acme| &acme.fallback).map(|fallback| fallback.place);
     let authorities = file.acme.iter().map(|acme| acme.place).chain(fallbacks).enumerate();
     let authorities = authorities.map(|(index, place)| (Anchor::Authority(index), place));
-    certificates.chain(sites).chain(upstreams).chain(authorities).collect()
+    let home = file.home_link.iter().filter_map(|link| link.address.as_ref());
+    let home = home.map(|address| (Anchor::HomeAddress, address.name.place));
+    certificates.chain(sites).chain(upstreams).chain(authorities).chain(home).collect()
 }
 
 /// More problems than this are not located.

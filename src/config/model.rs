@@ -6,6 +6,7 @@
 pub mod acme;
 pub mod admin;
 pub mod client;
+pub mod home;
 pub mod homeserver;
 pub mod limits;
 pub mod log;
@@ -23,6 +24,7 @@ use ipnet::IpNet;
 
 use self::acme::Acme;
 use self::admin::Admin;
+use self::home::HomeLink;
 use self::homeserver::Homeserver;
 use self::limits::{Drain, Limits};
 use self::log::Log;
@@ -58,6 +60,8 @@ pub struct Config {
     pub limits: Limits,
     /// Peers whose X-Forwarded-For (and the like) is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The link home: the tunnel, and the address of home when it moves.
+    pub home_link: HomeLink,
     /// The user that the edge runs as when the warden is root; `None`: `_porchd`.
     pub user: Option<Arc<str>>,
     /// How long a stop, a reload and an upgrade wait for what is in flight.

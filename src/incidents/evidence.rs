@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::incidents::tunnel::Spells;
 use crate::upstream::outage::{Counts, Outage};
 
 /// A trouble of an upstream, as it is known at one look.
@@ -55,17 +56,13 @@ impl Evidence {
         parked <= delivered + expired + left
     }
 
-    /// Of an outage.
-    pub fn of(outage: &Outage) -> Self {
-        let sign = |failure: &crate::upstream::health::ProbeFailure| Sign {
-            token: failure.token().into(),
-            text: failure.to_string().into(),
-        };
+    /// Of an outage, while the tunnel home stood so.
+    pub fn of(outage: &Outage, tunnel: &Spells) -> Self {
         Self {
             number: outage.number,
             began: outage.began,
             ended: outage.ended,
-            causes: outage.causes.iter().map(|(at, failure)| (*at, sign(failure))).collect(),
+            causes: tunnel.explain(&outage.causes, outage.ended),
             counts: outage.counts,
             longest: outage.longest,
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::acme::moment::Moment;
 use crate::incidents::evidence::{Evidence, Now, Sign};
-use crate::incidents::record::{Cause, End, Incident, Requests};
+use crate::incidents::record::{Cause, End, Incident, MOVED, Requests};
 
 /// Most incidents that are remembered.
 pub const MOST: usize = 1000;
@@ -113,6 +113,15 @@ impl Journal {
         }
         news.extend(self.go_on(upstream, evidence, now));
         news
+    }
+
+    /// Remembers that the home called `name` has moved; `text` is the whole story.
+    pub fn moved(&mut self, name: &str, text: String, now: Now) {
+        let at = Moment::of(now.wall);
+        let mut moved = self.opened(name, at);
+        (moved.ended, moved.end) = (Some(at), End::Back);
+        moved.causes.push(Cause { at, token: String::from(MOVED), text });
+        self.add(moved, now);
     }
 
     /// Only these upstreams are watched from now on: what lasts of others is closed.

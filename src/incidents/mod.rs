@@ -7,6 +7,7 @@
 //! journal.rs (P)  from what was observed to incidents, and when they are worth a log line or a write
 //! evidence.rs (P) what is observed of an upstream
 //! file.rs (P)     the text of the file
+//! tunnel.rs (P)   the tunnel home as their cause
 //! told.rs (P)     incidents in sentences
 //! record.rs (P)   what an incident is; its JSON is for programs too
 //! ```
@@ -19,3 +20,4 @@ pub mod journal;
 pub mod keeper;
 pub mod record;
 pub mod told;
+pub mod tunnel;

@@ -45,7 +45,8 @@ pub enum End {
 pub struct Cause {
     /// From when on.
     pub at: Moment,
-    /// A word of a small set: `refused`, `no-route`, `connect-timeout`, `probe-timeout`, `slow` and others.
+    /// A word of a small set: `refused`, `no-route`, `connect-timeout`, `probe-timeout`, `slow`,
+    /// `tunnel-stale` and others.
     pub token: String,
     /// The same for people.
     pub text: String,
@@ -84,11 +85,18 @@ impl Incident {
         !self.lasts() && self.lasted_ms < 1000 && parked == 0 && failed == 0
     }
 
+    /// Whether nothing was away: home has another address since then. `upstream` is the name that has it.
+    pub fn is_move(&self) -> bool {
+        !self.causes.is_empty() && self.causes.iter().all(|cause| cause.token == MOVED)
+    }
+
     /// Whether the upstream was there all the time, and only slow.
     pub fn is_slowness(&self) -> bool {
         !self.causes.is_empty() && self.causes.iter().all(|cause| cause.token == SLOW)
     }
 }
 
+/// The token of a cause: nothing was away, home has another address.
+pub const MOVED: &str = "moved";
 /// The token of a cause: it answers, far later than it usually does.
 pub const SLOW: &str = "slow";

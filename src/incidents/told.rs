@@ -11,6 +11,9 @@ pub fn began(incident: &Incident) -> String {
 
 /// That it is over, why it was, and what became of the requests that came.
 pub fn ended(incident: &Incident) -> String {
+    if incident.is_move() {
+        return causes(&incident.causes);
+    }
     let Incident { upstream, lasted_ms, .. } = incident;
     let how = if incident.is_slowness() { "slow" } else { "away" };
     let span = span(*lasted_ms);
@@ -122,6 +125,14 @@ mod tests {
         assert!(
             ended(&away).starts_with("home was away for 43 s when porchd ended, and then nobody looked (")
         );
+    }
+
+    #[test]
+    fn a_move_is_not_called_absence() {
+        let mut moved = incident(&["moved"]);
+        moved.end = End::Back;
+        moved.causes[0].text = "home moved from 5.9.1.1 to 5.9.1.2".into();
+        assert_eq!(ended(&moved), "home moved from 5.9.1.1 to 5.9.1.2");
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub mod socket;
 pub mod syslog;
 pub mod users;
 pub mod waiting;
+#[cfg(target_os = "openbsd")]
+pub mod wireguard;
 pub mod writable;
 
 #[cfg(test)]

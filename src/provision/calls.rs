@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::home::tunnel::{Reading, TunnelError};
+use crate::home::update::{Outcome, Step, UpdateError};
 use crate::os::control_socket::ControlSocketError;
 use crate::os::parcel::Most;
 use crate::provision::{ProvisionError, ProvisionWarning};
@@ -84,6 +86,20 @@ pub enum Call {
         /// Whether the edge has it already.
         held: bool,
     },
+    /// How the tunnel home stands.
+    Tunnel {
+        /// The configuration.
+        of: u64,
+    },
+    /// To tell one of the updates of `home_link.address` where home is.
+    Home {
+        /// The configuration.
+        of: u64,
+        /// Which update.
+        which: usize,
+        /// What to tell.
+        step: Step,
+    },
     /// Whether the configuration that was asked for last is in force now, or was refused.
     Settled {
         /// In force.
@@ -123,6 +139,10 @@ pub enum Answer {
     Folder,
     /// The control socket is beside it; or nothing, the one that the edge has is still the one.
     Socket,
+    /// How the tunnel stands.
+    Tunnel(Reading),
+    /// What came of telling where home is.
+    Home(Result<Outcome, UpdateError>),
     /// Done.
     Done,
 }
@@ -192,6 +212,8 @@ pub enum Fault {
     ControlSocket(PathBuf, SocketFault),
     /// [`ProvisionError::Warden`].
     Warden(System),
+    /// [`ProvisionError::Tunnel`].
+    Tunnel(TunnelError),
 }
 
 /// A [`ControlSocketError`].
@@ -284,6 +306,7 @@ impl From<&ProvisionError> for Fault {
                 Self::ControlSocket(path.clone(), source.into())
             }
             ProvisionError::Warden { source } => Self::Warden(source.into()),
+            ProvisionError::Tunnel(error) => Self::Tunnel(error.clone()),
         }
     }
 }
@@ -298,6 +321,7 @@ impl From<Fault> for ProvisionError {
             Fault::OpenToOthers(path) => Self::OpenToOthers { path },
             Fault::ControlSocket(path, fault) => Self::ControlSocket { path, source: fault.into() },
             Fault::Warden(system) => Self::Warden { source: system.into() },
+            Fault::Tunnel(error) => Self::Tunnel(error),
         }
     }
 }
@@ -328,6 +352,7 @@ mod tests {
                 source: io::Error::from_raw_os_error(libc::EROFS).into(),
             },
             ProvisionError::Warden { source: io::Error::other("it sleeps") },
+            TunnelError::NoInterface { interface: "wg1".to_owned() }.into(),
         ];
         for error in all {
             let text = serde_json::to_string(&Fault::from(&error)).unwrap();

@@ -9,7 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clock;
-use crate::config;
+use crate::config::model::home::{Address, WireGuard};
+use crate::home::tunnel::Reading;
+use crate::home::update::{Outcome, Step, UpdateError};
 use crate::os::folder::Folder;
 use crate::os::parcel::{self, Parcel};
 use crate::provision::calls::{Answer, Call, Duty, MOST_OF_REPLY, Reply, VERSION};
@@ -118,8 +120,7 @@ impl Provision for FromWarden {
         };
         let text = String::from_utf8(parcel.bytes).map_err(|_| misunderstood())?;
         // What is wrong with it is told by whoever asked; nothing can be asked for then.
-        let inventory = config::load(&text, &self.configuration)
-            .map_or_else(|_| Inventory::default(), |loaded| Inventory::of(&loaded.config));
+        let inventory = Inventory::of_text(&text, &self.configuration);
         self.asked = Some(Named { number, inventory });
         Ok(text)
     }
@@ -181,6 +182,26 @@ impl Provision for FromWarden {
         }
     }
 
+    fn tunnel(&mut self, wireguard: &WireGuard) -> Result<Reading, ProvisionError> {
+        let find =
+            |inventory: &Inventory| (inventory.home_link.wireguard.as_ref() == Some(wireguard)).then_some(());
+        match self.named(find, |of, ()| Call::Tunnel { of })? {
+            (Answer::Tunnel(reading), _) => Ok(reading),
+            _ => Err(misunderstood()),
+        }
+    }
+
+    fn home_address(&mut self, address: &Address, which: usize, step: &Step) -> Result<Outcome, UpdateError> {
+        let find =
+            |inventory: &Inventory| (inventory.home_link.address.as_ref() == Some(address)).then_some(());
+        let answer = self.named(find, |of, ()| Call::Home { of, which, step: step.clone() });
+        match answer {
+            Ok((Answer::Home(outcome), _)) => outcome,
+            Ok(_) => Err(unasked(&misunderstood())),
+            Err(error) => Err(unasked(&error)),
+        }
+    }
+
     fn settled(&mut self, in_force: bool) {
         let asked = self.asked.take();
         if in_force && asked.is_some() {
@@ -198,6 +219,10 @@ impl Provision for FromWarden {
 
 fn one(expected: bool, mut parcel: Parcel) -> Result<OwnedFd, ProvisionError> {
     parcel.descriptors.pop().filter(|_| expected).ok_or_else(misunderstood)
+}
+
+fn unasked(error: &ProvisionError) -> UpdateError {
+    UpdateError::NotRun { program: String::from("the warden"), why: error.to_string() }
 }
 
 fn misunderstood() -> ProvisionError {

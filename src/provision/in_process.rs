@@ -9,6 +9,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use crate::config::model::home::{Address, WireGuard};
+use crate::home::endpoint::OfSystem;
+use crate::home::tools::Tools;
+use crate::home::tunnel::{self, Reading};
+use crate::home::update::{self, Outcome, Step, UpdateError};
 use crate::os::control_socket::{self, ControlSocketError};
 use crate::os::folder::Folder;
 use crate::os::users::{self, User};
@@ -42,12 +47,19 @@ pub struct InProcess {
     edge: Option<User>,
     activated: Activated,
     warnings: Vec<ProvisionWarning>,
+    tools: Tools,
 }
 
 impl InProcess {
     /// With the configuration in the file `configuration`.
     pub fn new(configuration: PathBuf) -> Self {
-        Self { configuration, edge: None, activated: Activated::default(), warnings: Vec::new() }
+        Self {
+            configuration,
+            edge: None,
+            activated: Activated::default(),
+            warnings: Vec::new(),
+            tools: Tools::default(),
+        }
     }
 
     /// The same for an edge that runs as `user`: the configuration must be nobody else's to write, and the state
@@ -180,6 +192,14 @@ impl Provision for InProcess {
             Err(ControlSocketError::InUse) if held => Ok(None),
             Err(source) => Err(ProvisionError::ControlSocket { path: path.to_owned(), source }),
         }
+    }
+
+    fn tunnel(&mut self, wireguard: &WireGuard) -> Result<Reading, ProvisionError> {
+        Ok(tunnel::read(&wireguard.interface, &wireguard.peer)?)
+    }
+
+    fn home_address(&mut self, address: &Address, which: usize, step: &Step) -> Result<Outcome, UpdateError> {
+        update::act(&self.tools, &OfSystem, address, which, step)
     }
 
     fn warnings(&mut self) -> Vec<ProvisionWarning> {

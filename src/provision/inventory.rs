@@ -5,13 +5,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+use crate::config;
 use crate::config::model::Config;
+use crate::config::model::home::HomeLink;
 use crate::config::model::log::LogTo;
 
 /// What is named.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// Addresses to listen on: those of listeners as written, then that of figures.
     pub addresses: Vec<SocketAddr>,
@@ -27,6 +27,8 @@ pub struct Inventory {
     pub state: Option<PathBuf>,
     /// The control socket.
     pub socket: Option<PathBuf>,
+    /// The link home.
+    pub home_link: HomeLink,
 }
 
 impl Inventory {
@@ -50,7 +52,13 @@ impl Inventory {
                 .collect(),
             state: Some(config.state_dir.clone()),
             socket: config.admin.socket.as_ref().map(|socket| socket.path.clone()),
+            home_link: config.home_link.clone(),
         }
+    }
+
+    /// What the text `text` names, which is called `name`; nothing if it is wrong.
+    pub fn of_text(text: &str, name: &str) -> Self {
+        config::load(text, name).map_or_else(|_| Self::default(), |loaded| Self::of(&loaded.config))
     }
 
     /// The place of `path` among the log files.
@@ -86,7 +94,6 @@ fn place(named: &[PathBuf], path: &Path) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
 
     #[test]
     fn everything_that_takes_privileges_is_named() {

@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::model::home::{Address, WireGuard};
+use crate::home::tunnel::{Reading, TunnelError};
+use crate::home::update::{Outcome, Refusal, Step, UpdateError};
 use crate::os::control_socket::ControlSocketError;
 use crate::os::disk_fault;
 use crate::os::folder::Folder;
@@ -76,6 +79,9 @@ pub enum ProvisionError {
         /// Why.
         source: std::io::Error,
     },
+    /// The tunnel home can't be read.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
     /// The control socket can't be made.
     #[error("control socket {path}: {source}", path = path.display())]
     ControlSocket {
@@ -245,6 +251,15 @@ pub trait Provision: Send {
     /// named is let go of then, or what the one before named.
     fn settled(&mut self, in_force: bool) {
         let _ = in_force;
+    }
+
+    /// How the tunnel home stands. Takes a second at the most, and milliseconds as a rule.
+    fn tunnel(&mut self, wireguard: &WireGuard) -> Result<Reading, ProvisionError>;
+
+    /// Does `step` to the update `which` of `address`, in 5 seconds for each program that it takes.
+    fn home_address(&mut self, address: &Address, which: usize, step: &Step) -> Result<Outcome, UpdateError> {
+        let _ = (address, which, step);
+        Err(UpdateError::Refused(Refusal::NoSuchUpdate))
     }
 
     /// What was noticed since this was asked last, for the log and for `check`.

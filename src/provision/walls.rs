@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use http::Uri;
 
 use crate::config::model::acme::Acme;
+use crate::config::model::home::Nameserver;
 use crate::config::model::log::LogTo;
 use crate::config::model::route::Action;
 use crate::config::model::{BackendAddress, Config, Site, Upstream};
@@ -90,6 +91,13 @@ pub fn wanted(config: &Config) -> Vec<Want> {
     ];
     if config.log.to == LogTo::Syslog {
         wants.push(want("log.to", Reach::Socket(SYSLOG.into())));
+    }
+    if let Some(address) = &config.home_link.address {
+        let port = match &address.nameserver {
+            Nameserver::Socket(at) => at.port(),
+            Nameserver::Name(_, port) => *port,
+        };
+        wants.push(want("home_link.address", Reach::Port(port)));
     }
     wants.extend(config.acme.iter().flat_map(of_acme));
     wants.extend(config.upstreams.iter().flat_map(of_upstream));

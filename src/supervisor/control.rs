@@ -17,6 +17,7 @@ use crate::clock;
 use crate::provision::Provision;
 use crate::supervisor::Options;
 use crate::supervisor::daemon::{Daemon, Links, StartError};
+use crate::supervisor::home_address;
 use crate::supervisor::prepare::Notices;
 use crate::supervisor::refusal::Refusal;
 use crate::supervisor::steering::{Asked, Standing, Steering};
@@ -61,6 +62,8 @@ pub enum Request {
     LookAtUpstreams,
     /// To take what a prober has found.
     Reported(prober::Report),
+    /// To do what the address of home asks for.
+    Home(home_address::Asked),
 }
 
 /// Where requests come from.
@@ -150,6 +153,7 @@ impl Control {
             Request::Asked(ask) => self.tell_asked(ask).await,
             Request::LookAtUpstreams => self.daemon.look_at_upstreams(),
             Request::Reported(report) => self.daemon.reported(report),
+            Request::Home(asked) => self.daemon.home_asked(asked),
             Request::Reopen => self.reopen_logs(),
             Request::Addresses(reply) => drop(reply.send(self.daemon.in_force().addresses())),
             Request::Parked(reply) => drop(reply.send(self.daemon.in_force().parked())),

@@ -13,6 +13,7 @@ use crate::admin::metrics::Sources;
 use crate::admin::server::{self, Ask, Server};
 use crate::clock;
 use crate::config::model::Listener;
+use crate::incidents::evidence::Now;
 use crate::listener::adapter::WorkerAdapter;
 use crate::listener::permits::Permits;
 use crate::listener::shared::Shared;
@@ -27,6 +28,8 @@ use crate::supervisor::certificates::{Certificates, new_files, taken_up};
 use crate::supervisor::control::Request;
 use crate::supervisor::control_socket::Change;
 use crate::supervisor::generation::Generation;
+use crate::supervisor::home_address::{Asked, HomeAddress};
+use crate::supervisor::home_link::Tunnel;
 use crate::supervisor::larders;
 use crate::supervisor::leading::Role;
 use crate::supervisor::logs::{LogFiles, Logs};
@@ -39,6 +42,7 @@ use crate::supervisor::threads::Threads;
 use crate::telemetry::access;
 use crate::tls;
 use crate::tls::managed::Managed;
+use crate::upstream::group::Group;
 use crate::upstream::pool::Pools;
 use crate::upstream::prober::{self, Probers};
 
@@ -53,6 +57,8 @@ pub struct Daemon {
     threads: Threads,
     probers: Probers,
     outages: Outages,
+    tunnel: Tunnel,
+    home_address: HomeAddress,
     // Where probers send what they find. Weak: `Running` must be able to end it all.
     reports: WeakUnboundedSender<Request>,
     logs: Logs,
@@ -128,6 +134,7 @@ impl Daemon {
             let worker = Worker::new(&seen, Pools::new(), access, counters.counting(), offered);
             Rc::new(WorkerAdapter { worker, certificates: shown })
         })?;
+        let home_address = HomeAddress::new(reports.clone(), sources.home.clone());
         let mut daemon = Self {
             provision,
             in_force: generation,
@@ -139,6 +146,8 @@ impl Daemon {
             threads,
             probers: Probers::default(),
             outages: Outages::default(),
+            tunnel: Tunnel::new(sources.tunnel.clone()),
+            home_address,
             reports,
             logs,
             metrics: Metrics::new(sources),
@@ -187,6 +196,7 @@ impl Daemon {
         self.control_socket.server = None;
         self.metrics.change(metrics::Change::Close);
         self.outages.keep_no_more();
+        self.home_address.stop();
         self.certificates.stop_ordering_and_wait().await;
         self.certificates.state.release();
     }
@@ -228,7 +238,14 @@ impl Daemon {
         self.shared.permits.rebound(bounds(config, self.descriptors));
         larders::stock(&self.live.load());
         if let Some(folder) = self.certificates.state.take_for_incidents() {
+            // Without a second descriptor of it, what was told is kept in memory alone.
+            if let Ok(folder) = folder.try_clone() {
+                self.home_address.keep_in(folder);
+            }
             self.outages.keep_in(folder);
+        }
+        if self.role.leads {
+            self.home_address.follow(config.home_link.address.as_ref());
         }
         let reports = self.reports.clone();
         self.probers.follow(&self.in_force.groups, &move |report: prober::Report| {
@@ -328,13 +345,29 @@ impl Daemon {
 
     /// Looks how the upstreams stand, and remembers it.
     pub fn look_at_upstreams(&mut self) {
-        self.outages.look(&self.in_force.groups);
+        let (now, Generation { config, groups, .. }) =
+            (Now { at: clock::now(), wall: clock::wall() }, &self.in_force);
+        let lasts = |group: &Arc<Group>| group.lot().outage().is_some_and(|outage| outage.ended.is_none());
+        let (watched, away) = (config.home_link.wireguard.as_ref(), groups.iter().any(lasts));
+        self.tunnel.look(&mut *self.provision, watched, away, now);
+        self.outages.look(groups, self.tunnel.spells(), now);
     }
 
     /// Takes what a prober has found.
     pub fn reported(&mut self, report: prober::Report) {
         self.outages.reported(report);
         self.look_at_upstreams();
+    }
+
+    /// Does what the address of home asks for.
+    pub fn home_asked(&mut self, asked: Asked) {
+        match asked {
+            Asked::Act { address, which, step, reply } => {
+                // Whoever asked may have been replaced by a reload.
+                let _ = reply.send(self.provision.home_address(&address, which, &step));
+            }
+            Asked::Moved { name, text } => self.outages.moved(&name, text),
+        }
     }
 
     /// What is known of outages.

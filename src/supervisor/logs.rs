@@ -89,7 +89,9 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::config::model::home::WireGuard;
     use crate::config::model::log::{AccessFormat, LogFormat, LogLevel};
+    use crate::home::tunnel::Reading;
     use crate::os::folder::Folder;
     use crate::provision::PemPair;
     use crate::provision::in_process::InProcess;
@@ -127,6 +129,10 @@ mod tests {
         }
 
         fn state_folder(&mut self, _: &Path) -> Result<Folder, ProvisionError> {
+            unreachable!("logs need none")
+        }
+
+        fn tunnel(&mut self, _: &WireGuard) -> Result<Reading, ProvisionError> {
             unreachable!("logs need none")
         }
 

@@ -11,6 +11,8 @@
 //! larders.rs     what upstreams are asked for, to have it while they are away
 //! asked.rs       what the control socket is answered; status.rs: how all stands; control_socket.rs: when it opens
 //! outages.rs     how the upstreams stand, and what is remembered of it
+//! home_link.rs   the tunnel home
+//! home_address.rs follows the address of home, and has it told
 //! metrics.rs     what is counted, the last minute of it, and where it is read
 //! certificates.rs what is shown and ordered; state.rs: the folder that remembers it
 //! generation.rs  what is in force; binds.rs (P), shape.rs (P), capacity.rs (P)
@@ -26,6 +28,8 @@ pub mod control;
 pub mod control_socket;
 pub mod daemon;
 pub mod generation;
+pub mod home_address;
+pub mod home_link;
 pub mod larders;
 pub mod leading;
 pub mod logs;

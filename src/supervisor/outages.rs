@@ -9,6 +9,7 @@ use crate::incidents::evidence::{Evidence, Now};
 use crate::incidents::journal::{Journal, News};
 use crate::incidents::keeper::{self, Keeper};
 use crate::incidents::told;
+use crate::incidents::tunnel::Spells;
 use crate::os::folder::Folder;
 use crate::upstream::group::Group;
 use crate::upstream::health::{Health, ProbeFailure, Transition};
@@ -56,14 +57,13 @@ impl Outages {
         self.keeper = None;
     }
 
-    /// Looks at all upstreams.
-    pub fn look(&mut self, groups: &[Arc<Group>]) {
-        let now = Now { at: clock::now(), wall: clock::wall() };
+    /// Looks at all upstreams, while the tunnel home stands so.
+    pub fn look(&mut self, groups: &[Arc<Group>], tunnel: &Spells, now: Now) {
         let names: Vec<&str> = groups.iter().map(|group| &*group.def().name).collect();
         let mut news = self.journal.follow(&names, now);
         for group in groups {
             if let Some(outage) = group.lot().outage() {
-                news.extend(self.journal.observe(&group.def().name, &Evidence::of(&outage), now));
+                news.extend(self.journal.observe(&group.def().name, &Evidence::of(&outage, tunnel), now));
             }
         }
         news.iter().for_each(tell);
@@ -78,6 +78,15 @@ impl Outages {
         if let prober::News::Changed(Transition { to, cause, .. }) = report.news {
             let change = Change { health: to, since: clock::wall(), cause };
             self.changes.insert((report.group, report.backend), change);
+        }
+    }
+
+    /// Home has moved; `text` is the whole story.
+    pub fn moved(&mut self, name: &str, text: String) {
+        let now = Now { at: clock::now(), wall: clock::wall() };
+        self.journal.moved(name, text, now);
+        if self.journal.is_due(now.at) {
+            self.write();
         }
     }
 

@@ -59,6 +59,8 @@ impl Control {
             Request::LookAtUpstreams => self.daemon.look_at_upstreams(),
             Request::Reported(report) => self.daemon.reported(report),
             Request::Upgraded(failed) => self.tell_upgraded(failed),
+            // The next porchd does it.
+            Request::Home(_) => {}
             // It would be out of force before anybody met it; whoever asked sees the channel closed.
             Request::Reload(_) | Request::Addresses(_) | Request::Metrics(_) | Request::Ca(_) => {}
             Request::Challenges(_) | Request::Ordered(..) | Request::Look(_) | Request::Asked(_) => {}

@@ -93,14 +93,15 @@ impl State {
         *self = Self { managed, ..Self::default() };
     }
 
-    /// Opens the folder for incidents, if `config` has upstreams and this was not tried yet. Nothing depends on it.
+    /// Opens the folder for incidents, if `config` has upstreams or a home that moves, and this was not tried yet. Nothing depends on it.
     pub fn open_for_incidents(
         &mut self,
         provision: &mut dyn Provision,
         config: &Config,
         warnings: &mut Vec<String>,
     ) {
-        if config.upstreams.is_empty() || !matches!(self.incidents, Incidents::NotWanted) {
+        let nothing = config.upstreams.is_empty() && config.home_link.address.is_none();
+        if nothing || !matches!(self.incidents, Incidents::NotWanted) {
             return;
         }
         self.incidents = match self.folder_for_incidents(provision, config) {

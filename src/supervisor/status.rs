@@ -34,6 +34,8 @@ impl Control {
             reload: self.reloaded.clone(),
             connections: Connections { open: self.daemon.open() as u64, most: self.daemon.most() as u64 },
             upstreams: generation.groups.iter().map(|group| upstream(group, outages)).collect(),
+            tunnel: self.daemon.metrics().sources.tunnel.status(),
+            home_address: self.daemon.metrics().sources.home.borrow().clone(),
             traffic: self.traffic(),
             certificates: Vec::new(),
             incidents,

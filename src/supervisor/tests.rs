@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::config::model::home::WireGuard;
+use crate::home::tunnel::{Reading, TunnelError};
 use crate::os::folder::Folder;
 use crate::os::socket;
 use crate::provision::{PemPair, Provision, ProvisionError};
@@ -49,6 +51,10 @@ impl Provision for Memory {
 
     fn state_folder(&mut self, path: &Path) -> Result<Folder, ProvisionError> {
         Err(missing(path))
+    }
+
+    fn tunnel(&mut self, wireguard: &WireGuard) -> Result<Reading, ProvisionError> {
+        Err(TunnelError::NoInterface { interface: wireguard.interface.to_string() }.into())
     }
 
     fn control_socket(&mut self, path: &Path, _: bool) -> Result<Option<UnixListener>, ProvisionError> {

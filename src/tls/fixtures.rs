@@ -12,7 +12,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 
 use crate::config;
 use crate::config::model::acme::{Acme, Authority, Challenge, FailingName, KeyType};
+use crate::config::model::home::WireGuard;
 use crate::config::model::{Certificate, Config, HostPattern, Site};
+use crate::home::tunnel::Reading;
 use crate::os::folder::Folder;
 use crate::provision::{PemPair, Provision, ProvisionError};
 
@@ -151,6 +153,10 @@ impl Provision for Files {
 
     fn state_folder(&mut self, _: &Path) -> Result<Folder, ProvisionError> {
         unreachable!("certificates need no state")
+    }
+
+    fn tunnel(&mut self, _: &WireGuard) -> Result<Reading, ProvisionError> {
+        unreachable!("certificates need no tunnel")
     }
 
     fn control_socket(&mut self, _: &Path, _: bool) -> Result<Option<UnixListener>, ProvisionError> {

@@ -91,6 +91,11 @@ impl ProbeFailure {
         }
     }
 
+    /// Whether nobody at the other end has said anything: what any hole on the way explains.
+    pub fn is_unanswered(self) -> bool {
+        matches!(self, Self::NoRoute | Self::ConnectTimeout | Self::AnswerTimeout | Self::System(_))
+    }
+
     /// Whether nothing came back at all: what was on its way then may be lost without a trace.
     pub fn is_silence(self) -> bool {
         matches!(self, Self::NoRoute | Self::ConnectTimeout)

@@ -6,7 +6,6 @@ use std::time::Duration;
 use zeroize::Zeroize;
 
 use crate::clock;
-use crate::config;
 use crate::os::parcel::{self, Parcel};
 use crate::provision::calls::{Answer, Call, Duty, Fault, MOST_OF_CALL, Reply, VERSION};
 use crate::provision::inventory::Inventory;
@@ -94,6 +93,16 @@ impl Answers<'_> {
 
     fn act(&mut self, call: &Call, member: &mut Member) -> Result<Handed, ProvisionError> {
         match *call {
+            Call::Tunnel { of } => {
+                let link = &inventory(member, of)?.home_link;
+                let reading = self.provision.tunnel(link.wireguard.as_ref().ok_or_else(not_named)?)?;
+                Ok(Handed::plain(Answer::Tunnel(reading)))
+            }
+            Call::Home { of, which, ref step } => {
+                let link = &inventory(member, of)?.home_link;
+                let address = link.address.as_ref().ok_or_else(not_named)?;
+                Ok(Handed::plain(Answer::Home(self.provision.home_address(address, which, step))))
+            }
             Call::Hello { version } => self.hello(version, member),
             Call::Configuration => self.configuration(member),
             Call::Settled { in_force } => {
@@ -160,8 +169,7 @@ impl Answers<'_> {
     fn configuration(&mut self, member: &mut Member) -> Result<Handed, ProvisionError> {
         let text = member.first.take().map_or_else(|| self.provision.configuration(), Ok)?;
         // What is wrong with it is told by the edge; it can ask for nothing then.
-        let inventory = config::load(&text, &self.duty.configuration)
-            .map_or_else(|_| Inventory::default(), |loaded| Inventory::of(&loaded.config));
+        let inventory = Inventory::of_text(&text, &self.duty.configuration);
         let number = *self.next_number;
         *self.next_number += 1;
         let bytes = text.clone().into_bytes();

@@ -7,8 +7,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde::{Deserialize, Serialize};
-
 use crate::os::children::ProcessId;
 use crate::os::users::User;
 use crate::provision::calls::{LONGEST_LINE, Note, Order};
@@ -19,7 +17,7 @@ use crate::warden::plan::EdgeId;
 pub const TITLE: &str = "porchd: edge";
 
 /// A configuration that was handed out, and what it names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// Its number.
     pub number: u64,

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::os::children::ProcessId;
 use crate::os::waiting::{self, inherited};
+use crate::provision::inventory::Inventory;
 use crate::warden::holdings::{Address, Control, Holdings};
 use crate::warden::member::{Member, Named};
 use crate::warden::plan::{Edge, EdgeId, Place};
@@ -86,8 +87,14 @@ struct LeftEdge {
     calls: Option<RawFd>,
     orders: RawFd,
     heard: Vec<u8>,
-    asked: Option<Named>,
-    in_force: Option<Named>,
+    asked: Option<LeftText>,
+    in_force: Option<LeftText>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LeftText {
+    number: u64,
+    text: String,
 }
 
 /// What a successor begins with.
@@ -206,6 +213,10 @@ fn descriptors(estate: &Estate<'_>) -> Vec<RawFd> {
     sockets.chain(control).chain(members).collect()
 }
 
+fn text_of(named: &Named) -> LeftText {
+    LeftText { number: named.number, text: named.text.clone() }
+}
+
 /// A file that has no name any more, with all that is left in it.
 fn write(estate: &Estate<'_>) -> io::Result<File> {
     let path = std::env::temp_dir().join(format!("porchd-{:016x}", clock::random()));
@@ -240,8 +251,8 @@ fn left(estate: &Estate<'_>) -> Left {
             calls: member.calls.as_ref().map(AsRawFd::as_raw_fd),
             orders: member.orders.as_raw_fd(),
             heard: member.heard.clone(),
-            asked: member.asked.clone(),
-            in_force: member.in_force.clone(),
+            asked: member.asked.as_ref().map(text_of),
+            in_force: member.in_force.as_ref().map(text_of),
         })
     };
     Left {
@@ -299,9 +310,15 @@ fn member(edge: LeftEdge) -> io::Result<Member> {
         theirs: None,
         heard: edge.heard,
         first: None,
-        asked: edge.asked,
-        in_force: edge.in_force,
+        asked: edge.asked.map(named),
+        in_force: edge.in_force.map(named),
         failed: None,
         gone: false,
     })
+}
+
+/// What it names is read anew: this program may know it by other keys.
+fn named(left: LeftText) -> Named {
+    let LeftText { number, text } = left;
+    Named { number, inventory: Inventory::of_text(&text, "porchd.yaml"), text }
 }

@@ -21,6 +21,7 @@ pub(super) fn of(incidents: &[Incident], since: Option<&str>) -> String {
 fn block(incident: &Incident) -> String {
     let Requests { parked, delivered, failed, left, longest_wait_ms } = incident.requests;
     let lasted = match incident.end {
+        _ if incident.is_move() => String::from("moved"),
         End::Lasts => format!("{} ...", told::span(incident.lasted_ms)),
         End::Back => told::span(incident.lasted_ms),
         End::Restart | End::Removed => format!(">{}", told::span(incident.lasted_ms)),
@@ -110,6 +111,27 @@ began (UTC)          lasted        upstream     waited delivered failed  longest
         open = Incident { ended: None, end: End::Restart, ..incident() };
         let text = of(&[open], None);
         assert!(text.contains(">12 min 5 s ") && text.contains("porchd ended meanwhile"), "{text}");
+    }
+
+    #[test]
+    fn a_move_is_one_of_them() {
+        let at = incident().began;
+        let text = String::from("home moved from 5.9.1.1 to 5.9.1.2");
+        let moved = Incident {
+            upstream: "myhomeip.example.com".into(),
+            ended: Some(at),
+            lasted_ms: 0,
+            causes: vec![Cause { at, token: "moved".into(), text }],
+            requests: Requests::default(),
+            ..incident()
+        };
+        assert_eq!(
+            of(&[moved], None).lines().skip(1).collect::<Vec<_>>(),
+            [
+                "2026-11-28 23:59:11  moved         myhomeip....      0         0      0        -",
+                "  23:59:11 home moved from 5.9.1.1 to 5.9.1.2",
+            ]
+        );
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use crate::acme::moment::Moment;
 use crate::acme::status::{CertificateStatus, State};
-use crate::admin::status::{BackendStatus, Parked, Presence, Reloaded, Status, Traffic, UpstreamStatus};
+use crate::admin::status::{
+    BackendStatus, HomeAddress, Parked, Presence, Reloaded, Status, Traffic, UpstreamStatus,
+};
+use crate::admin::tunnel::TunnelStatus;
 use crate::cli::columns::{Ink, Tone, WIDTH, coming, cut, minute, paragraph, span};
 use crate::incidents::record::Incident;
 use crate::incidents::told;
@@ -17,6 +20,8 @@ pub(super) fn of(status: &Status, ink: Ink) -> String {
     let now = status.at;
     let mut sections = vec![
         status.upstreams.iter().map(|upstream| home(upstream, now, ink)).collect(),
+        status.tunnel.as_ref().map_or(String::new(), |one| tunnel(one, now, ink)),
+        status.home_address.as_ref().map_or(String::new(), |home| address(home, now, ink)),
         traffic(&status.traffic, ink),
         certificates(&status.certificates, now, ink),
         porchd(status, ink),
@@ -42,6 +47,25 @@ fn home(upstream: &UpstreamStatus, now: Moment, ink: Ink) -> String {
     text + &lines(&format!("  {}", waiting(&upstream.parked)), 2, 4)
 }
 
+fn address(home: &HomeAddress, now: Moment, ink: Ink) -> String {
+    let all: Vec<String> = home.addresses.iter().map(ToString::to_string).collect();
+    let place = if all.is_empty() { String::from("somewhere unknown") } else { all.join(", ") };
+    let asked =
+        home.asked.map_or(String::from("not asked yet"), |at| format!("asked {} ago", span(now.since(at))));
+    let head = format!("home is at {place}{}; {} {asked}", since(home.since, now), home.name);
+    let mut text = lines(&head, 0, 2);
+    if let Some(fault) = &home.fault {
+        let answered =
+            home.answered.map_or(String::new(), |at| format!(" (last answer {} ago)", span(now.since(at))));
+        text += &ink.paint(Tone::Doubtful, &lines(&format!("  {} {fault}{answered}", home.nameserver), 2, 4));
+    }
+    if !home.failing.is_empty() {
+        let failing = home.failing.join(", ");
+        text += &ink.paint(Tone::Bad, &lines(&format!("  NOT TOLD: {failing}; the log says why"), 2, 4));
+    }
+    text
+}
+
 fn of_backend(backend: &BackendStatus, now: Moment) -> String {
     let why = backend.cause.as_ref().map_or(String::new(), |cause| format!(": {}", cause.text));
     let since = backend.since.map_or(String::new(), |since| format!(" for {}", span(now.since(since))));
@@ -62,6 +86,37 @@ fn waiting(parked: &Parked) -> String {
         "{now}; since the start {all} waited: {delivered} delivered, {} failed, {left} given up",
         expired + refused
     )
+}
+
+fn tunnel(tunnel: &TunnelStatus, now: Moment, ink: Ink) -> String {
+    let TunnelStatus { interface, handshake, stale, endpoint, received_bytes, sent_bytes, error, .. } =
+        tunnel;
+    if let Some(error) = error {
+        let tone = if *stale { Tone::Bad } else { Tone::Doubtful };
+        return ink.paint(tone, &lines(&format!("tunnel {interface} can't be watched: {error}"), 0, 2));
+    }
+    let how = match handshake {
+        None => String::from("has had NO handshake yet"),
+        Some(at) => {
+            let age = told::span(u64::try_from(now.since(*at).as_millis()).unwrap_or(u64::MAX));
+            format!("{}: last handshake {age} ago", if *stale { "is STALE" } else { "stands" })
+        }
+    };
+    let tone = if *stale { Tone::Bad } else { Tone::Good };
+    let text = ink.paint(tone, &lines(&format!("tunnel {interface} {how}"), 0, 2));
+    let endpoint = endpoint.map_or(String::from("home is waited for"), |at| format!("home at {at}"));
+    let bytes = |count: &Option<u64>| amount(count.unwrap_or_default());
+    let traffic = format!("  {endpoint}; {} received, {} sent", bytes(received_bytes), bytes(sent_bytes));
+    text + &lines(&traffic, 2, 4)
+}
+
+/// So many bytes, in the largest unit of which there is at least one, to a tenth.
+fn amount(bytes: u64) -> String {
+    let units = [(1_u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(size, _)| bytes >= *size) {
+        Some((size, unit)) => format!("{}.{} {unit}", bytes / size, bytes % size * 10 / size),
+        None => format!("{bytes} B"),
+    }
 }
 
 fn traffic(traffic: &[Traffic], ink: Ink) -> String {

@@ -6,6 +6,7 @@
 pub mod acme;
 pub mod admin;
 pub mod basics;
+pub mod home;
 pub mod listener;
 pub mod matrix;
 pub mod named;
@@ -20,6 +21,7 @@ use crate::config::decode::At;
 use crate::config::file::acme::Acme;
 use crate::config::file::admin::Admin;
 use crate::config::file::basics::{AcceptMode, Drain, Limits, Log, Threads};
+use crate::config::file::home::HomeLink;
 use crate::config::file::listener::{Listener, Tls};
 use crate::config::file::matrix::Homeservers;
 use crate::config::file::named::Named;
@@ -68,6 +70,9 @@ pub struct File {
     pub limits: Limits,
     /// Proxies in front of porchd (addresses or networks) whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<At<Net>>,
+    /// The link home: the tunnel, and the address of home when it moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home_link: Option<HomeLink>,
     /// The user that the edge runs as: the process that meets the network. It holds when porchd is started by
     /// root, which it then needs for ports, keys and logs alone; fixed while porchd runs. Default: _porchd.
     #[serde(skip_serializing_if = "Option::is_none")]

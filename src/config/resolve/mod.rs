@@ -4,6 +4,7 @@
 
 pub(crate) mod acme;
 pub(crate) mod admin;
+pub(crate) mod home;
 pub(crate) mod listener;
 pub(crate) mod matrix;
 pub(crate) mod route;
@@ -79,6 +80,7 @@ impl<'a> Resolver<'a> {
             sites: self.sites(),
             limits: limits(&file.limits),
             trusted_proxies: file.trusted_proxies.iter().map(|net| net.value.0).collect(),
+            home_link: self.home_link(),
             user: file.user.as_ref().map(|user| user.0.clone()),
             drain: model::limits::Drain {
                 stop: file.drain.stop.0,

@@ -97,6 +97,7 @@ macro_rules! number_scalar {
 
 pub mod acme;
 pub mod address;
+pub mod home;
 pub mod name;
 pub mod quantity;
 pub mod web;
