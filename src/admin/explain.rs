@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::acme::moment::Moment;
 use crate::admin::explain::url::Url;
 use crate::admin::explain::wording::{action, reason, shown_line, with};
-use crate::admin::explanation::{Answered, Explanation, Forwarded, Heard};
+use crate::admin::explanation::{Answered, Explanation, Forwarded, Heard, Rate};
 use crate::admin::forecast::{self, Standing};
 use crate::config::model::route::{Action, Forward, Route};
 use crate::config::model::{Backend, Config, Listener, Site, Upstream};
@@ -88,6 +88,7 @@ pub fn explain(world: &World<'_>, asked: &Asked<'_>) -> Result<Explanation, Expl
         action: None,
         class: endpoint.class.name().to_owned(),
         matrix: endpoint.matrix,
+        rate: rate(world.config, &method, endpoint),
         forward: None,
         answer: Answered { by: "edge".into(), status: None, why: None, waits_ms: None, text: String::new() },
     };
@@ -282,6 +283,12 @@ fn edge(status: Option<u16>, text: String) -> Answered {
     Answered { by: "edge".into(), status, why: None, waits_ms: None, text }
 }
 
+/// What `limits.rate` says of the class. Preflights are not counted.
+fn rate(config: &Config, method: &Method, endpoint: Endpoint) -> Option<Rate> {
+    let rate = config.limits.rates.of(endpoint.class).filter(|_| *method != Method::OPTIONS)?;
+    Some(Rate { burst: rate.burst, every_ms: millis(rate.every) })
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -294,6 +301,7 @@ mod tests {
     const CONFIG: &str = r#"
 matrix: { server_name: example.com, host: matrix.example.com, home: "10.77.0.2:8008" }
 tls: { internal_ca: true }
+limits: { rate: [ { class: login, burst: 10, every: 6s } ] }
 upstreams: { jwt: { backends: [ "127.0.0.1:8070" ], response_timeout: 20s } }
 sites:
   - hosts: [ example.com ]
@@ -363,6 +371,15 @@ sites:
             ]
         );
         assert_eq!(told.answer.by, "unknown");
+    }
+
+    #[test]
+    fn a_rate_is_told_for_its_class_alone() {
+        let rate =
+            |method, path| ask(method, &format!("https://matrix.example.com{path}"), "192.0.2.1", None).rate;
+        let login = "/_matrix/client/v3/login";
+        assert_eq!(rate("POST", login), Some(Rate { burst: 10, every_ms: 6000 }));
+        assert_eq!((rate("OPTIONS", login), rate("GET", "/_matrix/client/v3/sync")), (None, None));
     }
 
     #[test]

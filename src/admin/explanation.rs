@@ -31,11 +31,23 @@ pub struct Explanation {
     pub class: String,
     /// Whether the edge's own answers to it are of Matrix' form: JSON with CORS.
     pub matrix: bool,
+    /// How often one client may ask for endpoints of that class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// How it would go to an upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forwarded>,
     /// What would be answered.
     pub answer: Answered,
+}
+
+/// How often one client may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// So many at once.
+    pub burst: u32,
+    /// And one more each time that so many milliseconds have passed.
+    pub every_ms: u64,
 }
 
 /// A listener.

@@ -208,8 +208,9 @@ fn connections(to: &mut Exposition, shared: &Shared) {
 }
 
 /// Limits whose refusals are answers, by the reason of these, and as their keys or names are.
-const ANSWERED_LIMITS: [(&str, &str); 7] = [
+const ANSWERED_LIMITS: [(&str, &str); 8] = [
     ("park-full", "park"),
+    ("rate-limited", "rate"),
     ("body-too-large", "body"),
     ("body-timeout", "body_progress"),
     ("request-timeout", "request_head"),
@@ -219,7 +220,7 @@ const ANSWERED_LIMITS: [(&str, &str); 7] = [
 ];
 
 fn limits(to: &mut Exposition, shared: &Shared, faults: &Faults) {
-    let help = "How often a limit was hit; connections: accepting paused, others: somebody was refused.";
+    let help = "How often a limit was hit; connections: accepting paused, connections_shed: one that idled was closed for another, others: somebody was refused.";
     let mut family = to.family(Kind::Counter, "porchd_limits_hit", "", help);
     let counters = &shared.counters;
     for (limit, count) in [
@@ -229,6 +230,7 @@ fn limits(to: &mut Exposition, shared: &Shared, faults: &Faults) {
     ] {
         family.sample(&[("limit", limit)], count.get());
     }
+    family.sample(&[("limit", "connections_shed")], shared.permits.shed());
     for (why, limit) in ANSWERED_LIMITS {
         family.sample(&[("limit", limit)], faults.get(why).copied().unwrap_or_default());
     }

@@ -38,6 +38,8 @@ pub enum Fault {
     Denied,
     /// A client address that the configuration denies.
     AddressDenied,
+    /// A client that asks more often than `limits.rate` allows.
+    RateLimited,
     /// A file that is not there.
     NoFile,
     /// No backend is Up.
@@ -107,7 +109,7 @@ pub struct Verdict {
 
 impl Fault {
     /// Every fault, for documentation and for tests.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::TargetTooLong,
@@ -121,6 +123,7 @@ impl Fault {
         Self::NoRoute,
         Self::Denied,
         Self::AddressDenied,
+        Self::RateLimited,
         Self::NoFile,
         Self::HomeDown,
         Self::ParkFull,
@@ -188,7 +191,9 @@ impl Fault {
     }
 
     fn blamed_on_client(self) -> Option<Row> {
+        const OFTEN: &str = "You ask too often. Please try again in a moment.";
         let (status, why, text) = match self {
+            Self::RateLimited => return Some(Row::new(Blame::Client, 429, "rate-limited", 1, OFTEN)),
             Self::BadRequest => (400, "bad-request", "This request can't be understood."),
             Self::HeadTooLarge => (431, "head-too-large", "The headers of this request are too large."),
             Self::TargetTooLong => (414, "target-too-long", "This address is too long."),
@@ -251,6 +256,7 @@ impl std::fmt::Display for Fault {
             Self::NoRoute => "no route of the site matches the path",
             Self::Denied => "a route denies the path",
             Self::AddressDenied => "access does not let the client's address in",
+            Self::RateLimited => "the client asks more often than limits.rate allows",
             Self::NoFile => "no such file",
             Self::HomeDown => "every backend is Down",
             Self::ParkFull => "every backend is away, and as many requests wait for one as `park` allows",
@@ -329,6 +335,7 @@ mod tests {
             (Fault::BodyTimeout, 408, "M_UNKNOWN", None),
             (Fault::MethodRefused, 405, "M_UNRECOGNIZED", None),
             (Fault::HeadTooLarge, 431, "M_UNKNOWN", None),
+            (Fault::RateLimited, 429, "M_LIMIT_EXCEEDED", Some(1)),
             (Fault::Draining, 503, "M_UNKNOWN", Some(2)),
             (Fault::Internal, 500, "M_UNKNOWN", None),
         ];

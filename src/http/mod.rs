@@ -13,6 +13,7 @@ pub mod forwarded;
 pub mod headers;
 mod hop;
 mod page;
+pub mod rate;
 pub mod reply;
 pub mod scan;
 pub mod survey;

@@ -71,7 +71,9 @@ pub fn fault(
     };
     headers.insert(CACHE_CONTROL, NO_STORE);
     if let Some(wait) = verdict.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        // Whole seconds, and never too soon.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if verdict.status == StatusCode::METHOD_NOT_ALLOWED {
         let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -246,7 +248,7 @@ mod tests {
             assert_eq!(header(&response, "cache-control"), Some("no-store"), "{which:?}");
             let body: serde_json::Value = serde_json::from_slice(response.body()).expect("JSON");
             assert!(body["errcode"].as_str().expect("an errcode").starts_with("M_"), "{which:?}");
-            assert!(body.get("retry_after_ms").is_none(), "{which:?}");
+            assert_eq!(body.get("retry_after_ms").is_some(), which == Fault::RateLimited, "{which:?}");
         }
     }
 

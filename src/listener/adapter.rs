@@ -65,9 +65,9 @@ impl Serving for WorkerAdapter {
         arrived: serving::Arrived<Arc<Served>>,
         stream: Stream,
     ) -> impl Future<Output = ()> {
-        let serving::Arrived { client, local, listener, tls, permit } = arrived;
+        let serving::Arrived { client, local, listener, tls, permit, seat } = arrived;
         let tls = tls.map(|serving::TlsFacts { sni, h2, served }| TlsFacts { sni, h2, served });
-        let arrived = Arrived { client, local, listener, tls, permit: Box::new(permit) };
+        let arrived = Arrived { client, local, listener, tls, permit: Box::new(permit), seat };
         connection(self.worker.clone(), arrived, stream)
     }
 
@@ -89,6 +89,10 @@ impl Serving for WorkerAdapter {
 
     fn cut(&self) {
         self.worker.cut();
+    }
+
+    fn shed(&self) {
+        self.worker.shed();
     }
 
     fn tick(&self, now: Instant) {

@@ -52,6 +52,9 @@ pub enum HandshakeError {
     /// The deadline passed.
     #[error("the handshake took longer than limits.handshake")]
     TimedOut,
+    /// All places are taken, and somebody else got this one.
+    #[error("the handshake was slow, and as many connections are open as limits.connections allows")]
+    GaveWay,
     /// The listener was removed by a reload meanwhile, or speaks TLS now.
     #[error("the listener is no longer what it was")]
     Removed,
@@ -106,10 +109,15 @@ async fn admit_in_time<S: Serving>(
 ) -> Result<Service, HandshakeError> {
     let listener = accepted.listener.clone();
     let peer = accepted.peer.ip().to_canonical();
+    let seat = accepted.slot.seat();
     let terms = serving.terms(&listener, peer).ok_or(HandshakeError::Removed)?;
     let admission = admit(serving.clone(), shared, terms, accepted, connection);
     let admitted = tokio::time::timeout(terms.handshake, admission);
-    let service = admitted.await.map_err(|_| HandshakeError::TimedOut)??;
+    let service = tokio::select! {
+        biased;
+        admitted = admitted => admitted.map_err(|_| HandshakeError::TimedOut)??,
+        () = seat.wanted() => return Err(HandshakeError::GaveWay),
+    };
     // Closed, or turned to TLS, while it was on its way: it was in nobody's list to be told.
     let still = serving.terms(&listener, peer).filter(|still| still.tls == terms.tls);
     still.ok_or(HandshakeError::Removed)?;
@@ -124,12 +132,13 @@ async fn admit<S: Serving>(
     connection: OpenConnection,
 ) -> Result<Service, HandshakeError> {
     let Accepted { stream, peer, listener, slot } = accepted;
+    let seat = slot.seat();
     let mut stream = TcpStream::from_std(stream).map_err(HandshakeError::Broken)?;
     let (client, local) = ends(&mut stream, peer, terms.proxy_header).await?;
     let permit = if serving.stands_for_many(client.ip()) { slot.of_many() } else { slot.claim(client.ip())? };
     let permit = connection.with_permit(permit);
     if !terms.tls {
-        let arrived = Arrived { client, local, listener, tls: None, permit };
+        let arrived = Arrived { client, local, listener, tls: None, permit, seat };
         return Ok(Box::pin(serving.serve(arrived, Stream::Plain(Socket(stream)))));
     }
     let certificate = |sni: Option<&Arc<str>>| serving.certificate(sni, local.ip());
@@ -143,7 +152,7 @@ async fn admit<S: Serving>(
     };
     if resumed { &shared.counters.resumed } else { &shared.counters.shaken }.add();
     let tls = Some(TlsFacts { sni, h2, served: certificate });
-    let arrived = Arrived { client, local, listener, tls, permit };
+    let arrived = Arrived { client, local, listener, tls, permit, seat };
     Ok(Box::pin(serving.serve(arrived, Stream::Tls(stream))))
 }
 

@@ -127,5 +127,7 @@ impl Serving for Echo {
         self.orders.send_modify(|orders| orders.cut = true);
     }
 
+    fn shed(&self) {}
+
     fn tick(&self, _: Instant) {}
 }

@@ -15,5 +15,6 @@ pub mod proxy_protocol;
 pub mod serving;
 pub mod serving_thread;
 pub mod shared;
+pub mod shedding;
 pub mod sockets;
 pub mod thread;

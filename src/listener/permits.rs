@@ -1,16 +1,27 @@
 //! How many connections are open, over all threads: in total and of each client address.
 //!
-//! At the total bound accepting waits (the kernel's backlog holds newcomers); above the bound of one
-//! address a connection is dropped at once. One lock, taken when a connection begins and ends, never
+//! At the total bound accepting waits (the kernel's backlog holds newcomers) until a connection that idles has
+//! given way; above the bound of one address a connection is dropped at once. One lock, taken when a connection begins and ends, never
 //! on the way of a request.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use slab::Slab;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
+use crate::clock;
 use crate::config::model::client::Client;
+use crate::listener::shedding::{self, Idle};
+use crate::serve::seat::Seat;
+
+/// How often those who wait for room ask for it.
+const PRESS_EVERY: Duration = Duration::from_millis(250);
+/// One of so many connections at a time is asked to give way: the walk over all of them must be worth it.
+const AT_A_TIME: usize = 256;
 
 /// The bounds in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +42,8 @@ pub struct Permits {
 #[derive(Debug)]
 pub struct Slot {
     inner: Arc<Inner>,
+    key: usize,
+    seat: Arc<Seat>,
 }
 
 /// The right to hold one connection of a known client, freed on drop.
@@ -56,20 +69,40 @@ struct Inner {
     counts: Mutex<Counts>,
     /// Told whenever there is room after there was none.
     room: Notify,
+    /// Told whenever seats are wanted back.
+    pressed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
 struct Counts {
     bounds: Bounds,
-    open: usize,
     clients: HashMap<Client, usize>,
+    taken: Slab<Taken>,
+    /// Seats that are wanted and not free yet, when they were asked for, and how many so far.
+    leaving: usize,
+    pressed: Option<Instant>,
+    shed: u64,
+}
+
+#[derive(Debug)]
+struct Taken {
+    seat: Arc<Seat>,
+    client: Option<Client>,
 }
 
 impl Permits {
     /// No connection is open.
     pub fn new(bounds: Bounds) -> Self {
-        let counts = Mutex::new(Counts { bounds, open: 0, clients: HashMap::new() });
-        Self { inner: Arc::new(Inner { counts, room: Notify::new() }) }
+        let counts = Counts {
+            bounds,
+            clients: HashMap::new(),
+            taken: Slab::new(),
+            leaving: 0,
+            pressed: None,
+            shed: 0,
+        };
+        let (room, pressed) = (Notify::new(), watch::Sender::new(()));
+        Self { inner: Arc::new(Inner { counts: Mutex::new(counts), room, pressed }) }
     }
 
     /// Changes the bounds. Connections above a lower one stay; it applies to newcomers.
@@ -80,20 +113,31 @@ impl Permits {
 
     /// How many connections are open.
     pub fn open(&self) -> usize {
-        self.inner.lock().open
+        self.inner.lock().taken.len()
+    }
+
+    /// How many connections were asked to give way so far.
+    pub fn shed(&self) -> u64 {
+        self.inner.lock().shed
+    }
+
+    /// Changes whenever seats of connections are wanted back.
+    pub fn pressed(&self) -> watch::Receiver<()> {
+        self.inner.pressed.subscribe()
     }
 
     /// A slot, if one is free.
     pub fn try_slot(&self) -> Option<Slot> {
         let mut counts = self.inner.lock();
-        if counts.open >= counts.bounds.total {
+        if counts.taken.len() >= counts.bounds.total {
             return None;
         }
-        counts.open += 1;
-        Some(Slot { inner: Arc::clone(&self.inner) })
+        let seat = Arc::new(Seat::new(clock::now()));
+        let key = counts.taken.insert(Taken { seat: seat.clone(), client: None });
+        Some(Slot { inner: Arc::clone(&self.inner), key, seat })
     }
 
-    /// A slot, as soon as one is free.
+    /// A slot, as soon as one is free. Connections that idle are asked to give way.
     pub async fn slot(&self) -> Slot {
         loop {
             // Listening before looking: a slot freed between the two is not missed.
@@ -101,12 +145,21 @@ impl Permits {
             if let Some(slot) = self.try_slot() {
                 return slot;
             }
-            room.await;
+            if self.inner.lock().press(clock::now()) {
+                self.inner.pressed.send_replace(());
+            }
+            // Somebody may begin to idle, and nobody tells of that.
+            let _ = timeout(PRESS_EVERY, room).await;
         }
     }
 }
 
 impl Slot {
+    /// What is seen of the connection from here.
+    pub fn seat(&self) -> Arc<Seat> {
+        self.seat.clone()
+    }
+
     /// Counts the connection to its client, or says that this client has too many; then the slot is
     /// freed.
     pub fn claim(self, client: IpAddr) -> Result<Permit, TooMany> {
@@ -121,6 +174,7 @@ impl Slot {
             return Err(TooMany { client, open });
         }
         *held += 1;
+        counts.taken[self.key].client = Some(client);
         drop(counts);
         Ok(Permit { slot: self, client: Some(client) })
     }
@@ -134,8 +188,9 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut counts = self.inner.lock();
-        counts.open -= 1;
-        let room = counts.open < counts.bounds.total;
+        counts.taken.remove(self.key);
+        counts.leaving -= usize::from(self.seat.is_wanted());
+        let room = counts.taken.len() < counts.bounds.total;
         drop(counts);
         if room {
             self.inner.room.notify_one();
@@ -162,6 +217,28 @@ impl Inner {
 }
 
 impl Counts {
+    /// Asks connections to give way, if there is no room and nobody is giving way already.
+    fn press(&mut self, now: Instant) -> bool {
+        let lately = self.pressed.is_some_and(|at| now.saturating_duration_since(at) < PRESS_EVERY);
+        if self.taken.len() < self.bounds.total || (self.leaving > 0 && lately) {
+            return false;
+        }
+        let idle =
+            self.taken.iter().filter(|(_, taken)| !taken.seat.is_wanted()).filter_map(|(key, taken)| {
+                Some(Idle { key, client: taken.client, since: taken.seat.idle_since()? })
+            });
+        let held = |client: &Client| self.clients.get(client).copied().unwrap_or(0);
+        let most = (self.bounds.total / AT_A_TIME).max(1);
+        let chosen = shedding::choose(idle, held, most, now);
+        for key in &chosen {
+            self.taken[*key].seat.ask_back();
+        }
+        self.leaving += chosen.len();
+        self.shed += chosen.len() as u64;
+        self.pressed = Some(now);
+        !chosen.is_empty()
+    }
+
     /// Memory follows who is connected, not who ever was.
     fn forget_if_idle(&mut self, client: Client) {
         if self.clients.get(&client) == Some(&0) {

@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 
 use crate::listener::handshake::Certificate;
 use crate::listener::open_connections::OpenConnection;
+use crate::serve::seat::Seat;
 use crate::serve::stream::Stream;
 
 /// One thread's serving side.
@@ -52,6 +53,9 @@ pub trait Serving: 'static {
     /// Closes every connection.
     fn cut(&self);
 
+    /// Closes the connections whose seats are wanted.
+    fn shed(&self);
+
     /// Once a second, and a last time before the thread ends.
     fn tick(&self, now: Instant);
 }
@@ -80,6 +84,8 @@ pub struct Arrived<C> {
     pub tls: Option<TlsFacts<C>>,
     /// Its slot in the limits and its entry in the thread's count, freed on drop.
     pub permit: OpenConnection,
+    /// What those who count connections see of it.
+    pub seat: Arc<Seat>,
 }
 
 /// What a handshake settled.

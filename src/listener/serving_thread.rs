@@ -70,6 +70,7 @@ impl<S: Serving> ServingThread<S> {
     async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pressed = self.shared.permits.pressed();
         let mut stopping = false;
         loop {
             tokio::select! {
@@ -81,6 +82,7 @@ impl<S: Serving> ServingThread<S> {
                     // The control thread is gone: nobody could ever stop this one.
                     None => break,
                 },
+                Ok(()) = pressed.changed() => self.serving.shed(),
                 _ = second.tick() => self.serving.tick(clock::now()),
                 () = self.open_connections.emptied(), if stopping => break,
                 () = self.over.notified() => break,

@@ -67,6 +67,9 @@ impl Endpoint {
 }
 
 impl Class {
+    /// How many there are; `class as usize` is below.
+    pub const COUNT: usize = 8;
+
     /// Its name in log lines and figures.
     pub fn name(self) -> &'static str {
         match self {

@@ -28,7 +28,8 @@ struct Body<'a> {
 
 /// The body of an error answer; `retry_after` belongs to `M_LIMIT_EXCEEDED` alone.
 pub fn body(errcode: &str, text: &str, retry_after: Option<Duration>) -> Bytes {
-    let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    // Rounded up: who comes back then is not early.
+    let millis = |wait: Duration| u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     let body = Body { errcode, error: text, retry_after_ms: retry_after.map(millis) };
     // Strings and one number always serialise.
     serde_json::to_vec(&body).map_or_else(|_| Bytes::from_static(b"{}"), Bytes::from)

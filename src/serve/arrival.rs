@@ -35,6 +35,8 @@ pub(super) struct Arrival {
     pub(super) hidden: Flags,
     pub(super) switch: Rc<Switch>,
     pub(super) begun: Instant,
+    /// Whether it was held against `limits.rate`: once, also if it is looked at anew.
+    counted: Cell<bool>,
 }
 
 /// Home's side of a tunnel, left for the front that sends the 101.
@@ -77,12 +79,41 @@ impl Arrival {
         let in_flight = InFlight::new(worker.clone(), progress.clone());
         let snapshot = worker.snapshot_of(&arrived.listener);
         let switch = switch.clone();
-        Self { in_flight, arrived: arrived.clone(), snapshot, hidden, switch, begun }
+        Self {
+            in_flight,
+            arrived: arrived.clone(),
+            snapshot,
+            hidden,
+            switch,
+            begun,
+            counted: Cell::new(false),
+        }
     }
 
     /// Goes on with the configuration of now.
     pub(super) fn renew(&mut self) {
         self.snapshot = self.worker().snapshot_of(&self.arrived.listener);
+    }
+
+    /// Holds the request against `limits.rate`.
+    ///
+    /// # Errors
+    /// Its client asks too often; `visit` is told when it may come back.
+    pub(super) fn count(&self, method: &Method, visit: &mut Visit<'_>) -> Result<(), Fault> {
+        let limits = &self.snapshot.config.limits;
+        if limits.rates.of(visit.endpoint.class).is_none() || *method == Method::OPTIONS {
+            return Ok(());
+        }
+        // A proxy that does not say for whom it asks stands for many clients.
+        let trusted = &self.snapshot.config.trusted_proxies;
+        if self.counted.replace(true) || forwarded::is_trusted(visit.client, trusted) {
+            return Ok(());
+        }
+        let counted = self.snapshot.accounts.count(visit.endpoint.class, visit.client, self.begun);
+        counted.map_err(|wait| {
+            visit.told.retry_after = Some(wait);
+            Fault::RateLimited
+        })
     }
 
     /// How long the client may pause in a body.

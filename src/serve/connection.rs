@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::serve::front;
 use crate::serve::progress::Progress;
+use crate::serve::seat::Seat;
 use crate::serve::stream::Stream;
 use crate::serve::watched::Watched;
 use crate::serve::worker::Worker;
@@ -24,6 +25,8 @@ pub struct Arrived {
     pub tls: Option<TlsFacts>,
     /// Its place in the connection limits; freed on drop.
     pub permit: Box<dyn Any>,
+    /// What those who count connections see of it.
+    pub seat: Arc<Seat>,
 }
 
 /// What a handshake settled.
@@ -46,7 +49,7 @@ impl Arrived {
 /// Serves a connection to its end.
 pub async fn connection(worker: Rc<Worker>, arrived: Arrived, stream: Stream) {
     let h2 = arrived.tls.as_ref().is_some_and(|tls| tls.h2);
-    let progress = Rc::new(Progress::new(arrived.listener.clone(), h2, worker.now()));
+    let progress = Rc::new(Progress::new(arrived.listener.clone(), arrived.seat.clone(), h2, worker.now()));
     let _enlisted = worker.enlist(&progress);
     let io = Watched::new(stream, progress.clone());
     let arrived = Rc::new(arrived);

@@ -13,6 +13,7 @@ mod outgoing;
 mod pieces;
 mod progress;
 mod request;
+pub mod seat;
 pub mod stream;
 mod streams;
 mod watched;

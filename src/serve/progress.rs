@@ -13,11 +13,14 @@ use crate::config::model::limits::Limits;
 use crate::http::body::Leftover;
 use crate::http::scan::Flags;
 use crate::http::watch::{self, Watch};
+use crate::serve::seat::Seat;
 
 /// How old an HTTP/2 connection may get before its client is asked to open a new one.
 const H2_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How long an HTTP/2 client may keep a connection open after it was told to go.
 const H2_GOODBYE: Duration = Duration::from_secs(10);
+/// The same where others wait for its place.
+const H2_SHORT_GOODBYE: Duration = Duration::from_secs(1);
 /// An HTTP/2 client may leave a stream's window shut (a paused video does) as long as something moves on
 /// its connection; after so many times `body_progress` without any, it is gone.
 const H2_WINDOW_PATIENCE: u32 = 4;
@@ -56,6 +59,7 @@ pub(super) enum Order {
 /// The state of one connection, shared by its task, its requests and the worker's tick.
 pub(super) struct Progress {
     pub(super) listener: Arc<str>,
+    seat: Arc<Seat>,
     h2: bool,
     opened: Instant,
     phase: Cell<Phase>,
@@ -78,9 +82,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(listener: Arc<str>, h2: bool, now: Instant) -> Self {
+    pub(super) fn new(listener: Arc<str>, seat: Arc<Seat>, h2: bool, now: Instant) -> Self {
         Self {
             listener,
+            seat,
             h2,
             opened: now,
             phase: Cell::new(Phase::Idle(now)),
@@ -168,6 +173,7 @@ impl Progress {
         self.rouse();
         self.unwritten.set(0);
         self.phase.set(Phase::Busy);
+        self.seat.is_busy();
         self.in_flight.set(self.in_flight.get() + 1);
         let nth = self.begun.replace(self.begun.get() + 1);
         self.quick.set(nth > 0 && now.saturating_duration_since(self.ended.get()) < QUICK);
@@ -187,6 +193,7 @@ impl Progress {
         let left = self.in_flight.get().saturating_sub(1);
         self.in_flight.set(left);
         if left == 0 && self.phase.get() != Phase::Tunnel {
+            self.seat.idles(now);
             let next_began = self.watch.borrow().phase() == watch::Phase::Head;
             self.phase.set(if next_began { Phase::Head(now) } else { Phase::Idle(now) });
             if self.order.get() >= Order::Finish {
@@ -243,6 +250,7 @@ impl Progress {
     pub(super) fn tunnelled(&self) {
         self.watch.borrow_mut().stop();
         self.phase.set(Phase::Tunnel);
+        self.seat.is_busy();
     }
 
     /// Nothing more is read as a request after the one in flight.
@@ -260,6 +268,13 @@ impl Progress {
         if order > self.order.get() {
             self.order.set(order);
             self.wake();
+        }
+    }
+
+    /// Gives way to others if they want its place: finishes what is in flight, and closes.
+    pub(super) fn give_way(&self) {
+        if self.seat.is_wanted() {
+            self.command(Order::Finish);
         }
     }
 
@@ -317,7 +332,8 @@ impl Progress {
         if self.offered.get() > 0 && passed(self.moved.get(), limits.body_progress * H2_WINDOW_PATIENCE) {
             return Some(Order::Close);
         }
-        if self.told_to_go.get().is_some_and(|at| passed(at, H2_GOODBYE)) && self.is_idle() {
+        let goodbye = if self.seat.is_wanted() { H2_SHORT_GOODBYE } else { H2_GOODBYE };
+        if self.told_to_go.get().is_some_and(|at| passed(at, goodbye)) && self.is_idle() {
             return Some(Order::Close);
         }
         match self.phase.get() {
@@ -332,6 +348,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::limits::Rates;
 
     fn limits() -> Limits {
         Limits {
@@ -343,11 +360,16 @@ mod tests {
             tunnel_idle: Duration::from_secs(300),
             body_progress: Duration::from_secs(30),
             body: 1 << 24,
+            rates: Rates::default(),
         }
     }
 
+    fn seat(now: Instant) -> Arc<Seat> {
+        Arc::new(Seat::new(now))
+    }
+
     fn h1(now: Instant) -> Progress {
-        Progress::new("https".into(), false, now)
+        Progress::new("https".into(), seat(now), false, now)
     }
 
     #[test]
@@ -378,6 +400,34 @@ mod tests {
         assert_eq!(progress.overdue(&limits(), start + Duration::from_secs(3600)), None);
         progress.end(start + Duration::from_secs(3600));
         assert_eq!(progress.overdue(&limits(), start + Duration::from_secs(3601)), None);
+    }
+
+    #[test]
+    fn a_seat_idles_between_requests_and_is_given_back_when_wanted() {
+        let start = crate::clock::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let seat = seat(start);
+        let progress = Progress::new("https".into(), seat.clone(), true, start);
+        assert_eq!(seat.idle_since(), Some(start));
+        progress.begin(at(1));
+        progress.begin(at(2));
+        progress.end(at(3));
+        assert_eq!(seat.idle_since(), None, "another request is in flight");
+        progress.end(at(4));
+        assert_eq!(seat.idle_since(), Some(at(4)));
+        progress.give_way();
+        assert_eq!(progress.order(), Order::Serve);
+        seat.ask_back();
+        progress.give_way();
+        assert_eq!(progress.order(), Order::Finish);
+        progress.say_goodbye(at(5));
+        assert_eq!(
+            progress.overdue(&limits(), at(6)),
+            Some(Order::Close),
+            "there is no time for long goodbyes"
+        );
+        progress.tunnelled();
+        assert_eq!(seat.idle_since(), None);
     }
 
     #[test]
@@ -474,7 +524,7 @@ mod tests {
     fn a_shut_window_is_borne_while_something_moves() {
         let start = crate::clock::now();
         let at = |secs| start + Duration::from_secs(secs);
-        let progress = Progress::new("https".into(), true, start);
+        let progress = Progress::new("https".into(), seat(start), true, start);
         progress.begin(start);
         progress.offered(1);
         progress.begin(start);
@@ -498,7 +548,7 @@ mod tests {
     #[test]
     fn an_old_h2_connection_is_retired_and_closed_once_idle() {
         let start = crate::clock::now();
-        let progress = Progress::new("https".into(), true, start);
+        let progress = Progress::new("https".into(), seat(start), true, start);
         progress.begin(start);
         assert_eq!(progress.overdue(&limits(), start + H2_MAX_AGE), Some(Order::Retire));
         progress.say_goodbye(start + H2_MAX_AGE);

@@ -155,6 +155,7 @@ fn life<'a>(arrival: &'a Arrival, parts: &'a Parts, visit: &mut Visit<'a>) -> Re
     if !route.access.as_ref().unwrap_or(&site.site.access).permits(visit.client) {
         return Err(Fault::AddressDenied);
     }
+    arrival.count(&parts.method, visit)?;
     Ok(match &route.action {
         Action::Deny => return Err(Fault::Denied),
         Action::Redirect(to) => reply::redirect(visit.asked, to, target).into(),

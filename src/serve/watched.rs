@@ -186,13 +186,17 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+    use std::sync::Arc;
+
     use super::*;
+    use crate::serve::seat::Seat;
 
     const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
     fn watched(room: usize) -> (DuplexStream, Watched<DuplexStream>) {
         let (client, edge) = tokio::io::duplex(room);
-        let progress = Rc::new(Progress::new("https".into(), false, clock::now()));
+        let progress =
+            Rc::new(Progress::new("https".into(), Arc::new(Seat::new(clock::now())), false, clock::now()));
         (client, Watched::new(edge, progress))
     }
 

@@ -164,6 +164,11 @@ impl Worker {
         self.command_all(Order::Close);
     }
 
+    /// Has the connections whose seats are wanted give way.
+    pub fn shed(&self) {
+        self.connections.borrow().iter().for_each(|(_, connection)| connection.give_way());
+    }
+
     fn command_all(&self, order: Order) {
         for (_, connection) in self.connections.borrow().iter() {
             connection.command(order);
@@ -194,6 +199,7 @@ impl Worker {
         if self.stopping.get() {
             progress.command(Order::Finish);
         }
+        progress.give_way();
         // It was on its way when its listener was retired, so nobody has told it yet.
         self.snapshot();
         if self.retired.borrow().iter().any(|(name, _)| **name == *progress.listener) {

@@ -23,7 +23,7 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 SUITES = ["synapse", "outage", "federation443", "federation8448", "js", "browser", "acme", "acme_faults", "metrics"]
-SUITES += ["park", "tunnel", "homeaddress"]
+SUITES += ["park", "tunnel", "homeaddress", "floods"]
 # Run only when they are named.
 LONGER = ["faults", "tunnel60"]
 

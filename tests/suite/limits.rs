@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::mpsc::channel;
 
-use crate::client::connect;
+use crate::client::{Client, connect};
 use crate::home::{Act, Home, later, ok};
 use crate::patience::{PATIENCE, until};
 use crate::porch::{Porch, matrix};
@@ -35,35 +35,91 @@ fn an_address_has_so_many_connections() {
 }
 
 #[test]
-fn at_the_total_bound_newcomers_wait() {
-    let home = Home::new(|_| ok("home"));
-    let porch = limited(&home, "connections: 3");
-    let mut held: Vec<_> = (0..3).map(|_| porch.connect()).collect();
-    for client in &mut held {
-        assert_eq!(client.get("/_matrix/held").status, 200);
+fn at_the_total_bound_newcomers_wait_while_nobody_idles() {
+    let (end, held) = (0..3).map(|_| later()).unzip::<_, _, Vec<_>, Vec<_>>();
+    let held = std::sync::Mutex::new(held);
+    let home = Home::new(move |request| match request.target() {
+        "/_matrix/held" => Act::Hang(held.lock().expect("no panic").pop().expect("three of them")),
+        _ => ok("home"),
+    });
+    let figures = "admin: { socket: false, metrics: \"127.0.0.1:0\" }\n";
+    let porch = Porch::new(&matrix(&home, &format!("{figures}limits: {{ connections: 3 }}\n")));
+    let mut busy: Vec<_> = (0..3).map(|_| porch.connect()).collect();
+    for client in &mut busy {
+        client.write("GET /_matrix/held HTTP/1.1\r\nHost: example.com\r\n\r\n");
     }
+    until("all are held", || home.seen().len() == 3);
     let mut waits = porch.connect_plain("http");
     waits.write(GET);
-    for _ in 0..100 {
-        assert_eq!(held[1].get("/_matrix/held").status, 200);
-    }
+    let metrics = porch.running().metrics().expect("an address");
+    let paused = "porchd_limits_hit_total{limit=\"connections\"} 1\n";
+    until("accepting pauses", || Client::plain(metrics).get("/metrics").text().contains(paused));
     assert!(!waits.has_answer(), "a fourth connection is served");
-    held.pop();
+    for end in &end {
+        end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nheld".into()).expect("home waits");
+    }
+    for client in &mut busy {
+        assert_eq!(client.answer().status, 200, "nobody who was busy is cut");
+    }
     assert_eq!(waits.answer().status, 301, "it is served once there is room");
-    assert_eq!(held[1].get("/_matrix/held").status, 200);
-    drop((held, waits));
+    drop((busy, waits));
     for _ in 0..10 {
         assert_eq!(porch.connect().get("/_matrix/x").status, 200, "accepting goes on");
     }
 }
 
 #[test]
-fn a_limit_that_a_reload_raises_lets_in_who_waits() {
+fn at_the_total_bound_who_holds_most_gives_way_and_what_idled_longest_first() {
     let home = Home::new(|_| ok("home"));
+    let listeners = "listeners: { https: { bind: [ \"127.0.0.1:0\" ], tls: true, proxy_protocol: { from: [ 127.0.0.1 ] } } }\n";
+    let porch = Porch::new(&matrix(&home, "").replace(
+        "matrix:\n",
+        &format!("{listeners}limits: {{ connections: 3 }}\nmatrix:\n  federation: false\n"),
+    ));
+    let client = |address: &str| {
+        let header = format!("PROXY TCP4 {address} 192.0.2.1 56324 443\r\n");
+        Client::proxied(porch.address("https"), header.as_bytes(), "example.com", porch.roots())
+    };
+    let mut held = ["192.0.2.7", "192.0.2.8", "192.0.2.8"].map(client);
+    for client in &mut held {
+        assert_eq!(client.get("/_matrix/x").status, 200);
+    }
+    assert_eq!(client("192.0.2.9").get("/_matrix/x").status, 200, "a newcomer is served");
+    let [first, mut gone, last] = held;
+    assert!(gone.closed(), "of the two of one client, the one that idled longest");
+    for mut kept in [first, last] {
+        assert_eq!(kept.get("/_matrix/x").status, 200, "the others go on");
+    }
+}
+
+#[test]
+fn idle_streams_and_slow_handshakes_give_way_too() {
+    let home = Home::new(|_| ok("home"));
+    let porch = limited(&home, "connections: 1, handshake: 5m, keep_alive: 5m, request_head: 5m");
+    let mut streams = Streams::to(&porch);
+    assert_eq!(streams.get("/_matrix/x").status, 200);
+    assert_eq!(porch.connect().get("/_matrix/x").status, 200, "instead of a connection of streams");
+    streams.closed();
+    let mut silent = connect(porch.address("https"));
+    silent.write_all(b"\x16\x03\x01\x02\x00\x01").expect("written");
+    assert_eq!(porch.connect().get("/_matrix/x").status, 200, "instead of a handshake");
+    assert!(!matches!(silent.read(&mut [0; 64]), Ok(1..)), "it is closed");
+    let mut slow = porch.connect_plain("http");
+    slow.write("GET / HT");
+    assert_eq!(porch.connect_plain("http").get("/").status, 301, "instead of a head that does not end");
+    assert!(slow.closed());
+}
+
+#[test]
+fn a_limit_that_a_reload_raises_lets_in_who_waits() {
+    let (_end, held) = later();
+    let held = std::sync::Mutex::new(Some(held));
+    let home = Home::new(move |_| Act::Hang(held.lock().expect("no panic").take().expect("one request")));
     let text = |connections| matrix(&home, &format!("limits: {{ connections: {connections} }}\n"));
     let porch = Porch::new(&text(1));
-    let mut held = porch.connect();
-    assert_eq!(held.get("/_matrix/x").status, 200);
+    let mut busy = porch.connect();
+    busy.write("GET /_matrix/held HTTP/1.1\r\nHost: example.com\r\n\r\n");
+    until("it is held", || home.seen().len() == 1);
     let mut waits = porch.connect_plain("http");
     waits.write(GET);
     porch.reload(&text(2)).expect("a good configuration");

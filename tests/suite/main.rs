@@ -21,6 +21,7 @@ mod patience;
 mod porch;
 mod process;
 mod proxy_protocol;
+mod rates;
 mod reload;
 mod retries;
 mod routes;

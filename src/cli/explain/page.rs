@@ -1,6 +1,6 @@
 //! What would become of a request, as a person reads it: 80 columns, one fact a row.
 
-use crate::admin::explanation::{Action, Explanation, Forwarded, Heard};
+use crate::admin::explanation::{Action, Explanation, Forwarded, Heard, Rate};
 use crate::cli::columns::paragraph;
 use crate::cli::running::printable;
 use crate::incidents::told;
@@ -19,6 +19,9 @@ pub(super) fn of(told: &Explanation) -> String {
         page.row("action", &acts(action, told.forward.as_ref()));
     }
     page.row("class", &class(told));
+    if let Some(rate) = &told.rate {
+        page.row("limit", &limit(rate));
+    }
     if let Some(forward) = &told.forward {
         page.row("waits", &waits(forward));
         page.row("again", again(forward));
@@ -71,6 +74,11 @@ fn acts(action: &Action, forward: Option<&Forwarded>) -> String {
 fn class(told: &Explanation) -> String {
     let form = if told.matrix { "errors of porchd are JSON with CORS" } else { "errors of porchd are pages" };
     format!("{}; {form}", told.class)
+}
+
+fn limit(rate: &Rate) -> String {
+    let every = told::span(rate.every_ms);
+    format!("{} at once from one address, then one every {every}; else 429", rate.burst)
 }
 
 fn waits(forward: &Forwarded) -> String {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::config::file::rate::Rate;
 use crate::config::scalar::quantity::{Count, Size, Time, Timeout};
 use crate::config::scalar::web::FilePath;
 
@@ -114,6 +115,8 @@ pub struct Limits {
     pub body_progress: Timeout,
     /// Largest request body. Media uploads have no limit here: Synapse's `max_upload_size` decides.
     pub body: Size,
+    /// How often one client may ask, by class of endpoints. Who asks more often gets 429 and is told when to come back.
+    pub rate: Vec<Rate>,
 }
 
 impl Default for Limits {
@@ -129,6 +132,7 @@ impl Default for Limits {
             body_progress: seconds(30),
             // Above Synapse's own 12.5 MiB for federation transactions, so that Synapse is the one to say no.
             body: Size(16 << 20),
+            rate: Vec::new(),
         }
     }
 }

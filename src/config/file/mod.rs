@@ -11,6 +11,7 @@ pub mod listener;
 pub mod matrix;
 pub mod named;
 pub mod park;
+pub mod rate;
 pub mod route;
 pub mod site;
 pub mod upstream;

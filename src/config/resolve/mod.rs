@@ -5,6 +5,7 @@
 pub(crate) mod acme;
 pub(crate) mod admin;
 pub(crate) mod home;
+pub(crate) mod limits;
 pub(crate) mod listener;
 pub(crate) mod matrix;
 pub(crate) mod route;
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 
 use crate::config::decode::At;
 use crate::config::file::File;
-use crate::config::file::basics::{self, Connections, LogTo, LogWord};
+use crate::config::file::basics::{self, LogTo, LogWord};
 use crate::config::model;
 use crate::config::problem::Finding;
 use crate::config::tree::{Kind, Node, Place};
@@ -78,7 +79,7 @@ impl<'a> Resolver<'a> {
             admin: self.admin(),
             upstreams: self.upstreams(),
             sites: self.sites(),
-            limits: limits(&file.limits),
+            limits: self.limits(),
             trusted_proxies: file.trusted_proxies.iter().map(|net| net.value.0).collect(),
             home_link: self.home_link(),
             user: file.user.as_ref().map(|user| user.0.clone()),
@@ -106,22 +107,6 @@ fn nothing_to_do() -> Finding {
     Finding::error(Place::ROOT, "there is nothing to serve: neither `matrix` nor `sites`").help(
         "the least that makes sense is `matrix` with `server_name` and `home`, and `acme` with `contact`",
     )
-}
-
-fn limits(limits: &basics::Limits) -> model::limits::Limits {
-    model::limits::Limits {
-        connections: match limits.connections {
-            Connections::Auto(_) => None,
-            Connections::Count(count) => Some(count.as_usize()),
-        },
-        connections_per_address: limits.connections_per_address.as_usize(),
-        handshake: limits.handshake.0,
-        request_head: limits.request_head.0,
-        keep_alive: limits.keep_alive.0,
-        tunnel_idle: limits.tunnel_idle.0,
-        body_progress: limits.body_progress.0,
-        body: limits.body.0,
-    }
 }
 
 fn log(log: &basics::Log) -> model::log::Log {
