@@ -11,7 +11,7 @@ use crate::incidents::evidence::Now;
 use crate::incidents::tunnel::Spells;
 use crate::provision::{Provision, ProvisionError};
 
-/// Between two readings while something is away.
+/// Between two readings while something is away, or nothing can go through.
 const OFTEN: Duration = Duration::from_secs(5);
 /// Between two readings while nothing is.
 const SELDOM: Duration = Duration::from_secs(30);
@@ -56,7 +56,7 @@ impl Tunnel {
         let news = away && !self.away;
         self.away = away;
         let Some((read, enough)) = self.read else { return true };
-        let hurries = away && enough == SELDOM;
+        let hurries = (away || self.spells.lasting().is_some()) && enough == SELDOM;
         let rest = if hurries { OFTEN } else { enough };
         now.saturating_duration_since(read) >= rest || hurries && news && now > read
     }
@@ -102,5 +102,59 @@ impl Tunnel {
     /// When nothing could go through it.
     pub fn spells(&self) -> &Spells {
         &self.spells
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::config::model::home::PublicKey;
+
+    #[test]
+    fn it_is_read_at_once_when_something_goes_away_and_oftener_then() {
+        let begun = clock::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut tunnel = Tunnel::new(Rc::default());
+        assert!(tunnel.is_due(false, at(0)), "it was never read");
+        tunnel.read = Some((at(0), SELDOM));
+        for (away, seconds, due) in [
+            (false, 29, false),
+            (false, 30, true),
+            // Gone, and still gone.
+            (true, 2, true),
+            (true, 3, false),
+            (true, 5, true),
+            (false, 6, false),
+            // In the very moment in which it was read there is nothing new.
+            (true, 0, false),
+        ] {
+            assert_eq!(tunnel.is_due(away, at(seconds)), due, "{away} {seconds}");
+        }
+        // Who waited for it in vain does not do so often.
+        (tunnel.read, tunnel.away) = (Some((at(0), LATER)), false);
+        assert!(!tunnel.is_due(true, at(119)));
+        assert!(tunnel.is_due(true, at(120)));
+    }
+
+    #[test]
+    fn what_is_shown_is_what_was_read_last() {
+        let shown = Rc::<Shown>::default();
+        let mut tunnel = Tunnel::new(Rc::clone(&shown));
+        let wireguard = WireGuard { interface: "wg1".into(), peer: PublicKey([1; 32]) };
+        let now = Now { at: clock::now(), wall: clock::wall() };
+        let reading = Reading { handshake: None, endpoint: None, received: 7, sent: 148, keepalive: None };
+        tunnel.take(&wireguard, Ok(reading), now);
+        let status = shown.status().unwrap();
+        assert!(status.stale && shown.is_stale() && status.error.is_none());
+        assert_eq!((status.received_bytes, status.sent_bytes), (Some(7), Some(148)));
+        // A question that failed leaves what was known of the tunnel, and no figures of before.
+        let denied = TunnelError::Denied { interface: "wg1".into() };
+        tunnel.take(&wireguard, Err(denied.into()), now);
+        let status = shown.status().unwrap();
+        assert!(status.stale && status.sent_bytes.is_none());
+        assert!(status.error.is_some_and(|error| error.contains("permission denied for wg1")));
+        tunnel.take(&wireguard, Ok(Reading { handshake: Some(now.wall), ..reading }), now);
+        assert!(!shown.is_stale());
     }
 }

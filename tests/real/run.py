@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Real things around porchd: Synapse, federation, clients, a browser, an ACME CA.
 
-    tests/real/run.py [SUITE ...]      default: all but `faults` and `tunnel60`, which take longer
+    tests/real/run.py [SUITE ...]      default: all but those that take longer: faults, tunnel60, wireguard180
 
 Needs root, and what `install.sh` installs. The binary is $PORCHD, else target/release/porchd, else
 target/debug/porchd. Each suite has network, mount and process namespaces of its own and a folder
@@ -23,9 +23,9 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 SUITES = ["synapse", "outage", "federation443", "federation8448", "js", "browser", "acme", "acme_faults", "metrics"]
-SUITES += ["park", "tunnel", "homeaddress", "floods"]
+SUITES += ["park", "tunnel", "homeaddress", "floods", "wireguard"]
 # Run only when they are named.
-LONGER = ["faults", "tunnel60"]
+LONGER = ["faults", "tunnel60", "wireguard180"]
 
 
 def binary():

@@ -115,7 +115,7 @@ class Tunnel:
     # -- what breaks ---------------------------------------------------------------------------
 
     def cut(self, how):
-        """Breaks it: `drop`, `link`, `kill` or `move`."""
+        """Breaks it: `drop`, `link`, `kill`, `far` (home's end dies) or `move`."""
         if how == "drop":
             for inside in ([], self.inside):
                 subprocess.run([*inside, "nft", "-f", "-"], check=True, input=DROP, text=True)
@@ -123,6 +123,8 @@ class Tunnel:
             ip("link", "set", "internet", "down")
         elif how == "kill":
             self.near.kill()
+        elif how == "far":
+            self.far.kill()
         elif how == "move":
             ip("-n", "home", "address", "delete", f"{INTERNET}{self.outer}/24", "dev", "internet")
             self.outer += 1
@@ -137,6 +139,8 @@ class Tunnel:
             ip("link", "set", "internet", "up")
         elif how == "kill":
             self._dig_near()
+        elif how == "far":
+            self._dig_home()
 
     # -- what can be seen ----------------------------------------------------------------------
 

@@ -135,7 +135,8 @@ fn start(interface: &str) -> String {
 
 fn permission() -> &'static str {
     if cfg!(target_os = "linux") {
-        "this needs the capability CAP_NET_ADMIN, which the drop-in for home_link in packaging/systemd gives"
+        "this needs root, or for the kernel's own WireGuard the capability CAP_NET_ADMIN, which the drop-in for \
+         home_link in packaging/systemd gives"
     } else {
         "this needs root: porchd's warden is to be started by it"
     }
