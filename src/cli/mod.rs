@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::running::Running;
 use crate::warden::member;
@@ -106,6 +106,11 @@ enum Command {
     },
     /// Print the version.
     Version,
+}
+
+/// The definitions of the command line, for shell completions and for what holds the manual to them.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the command line of this process.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the suites of this folder need, and valgrind, by package name, from Debian, PyPI and npm.
+# Installs what the suites of this folder need, and what .ci/run checks with, by package name, from Debian, PyPI and npm.
 #
 #   tests/real/install.sh        as root; about three minutes the first time, a second afterwards
 #   tests/real/install.sh nginx  one more Debian package with it
@@ -14,7 +14,7 @@ nio=0.26.0
 js_sdk=37        # the newest for Node 20
 puppeteer=24
 debian=(dnsmasq-base iproute2 util-linux curl openssl chromium nghttp2-client pebble prometheus valgrind
-  nftables wireguard-go wireguard-tools "$@")
+  nftables wireguard-go wireguard-tools mandoc mksh "$@")
 
 say() { printf 'install: %s\n' "$*"; }
 fail() { printf 'install: %s\n' "$*" >&2; exit 1; }
