@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::config::model::home::Update;
+use crate::home::address::Family;
 use crate::home::firewall::Owned;
 use crate::home::update::{Outcome, Step, UpdateError};
 
@@ -50,8 +51,10 @@ pub struct Ledger {
     settled: BTreeMap<String, BTreeSet<IpAddr>>,
     /// What is noted as added and was not there before.
     intended: BTreeSet<(String, IpAddr)>,
-    /// Of this a failure was told; of an update, or of one address in it.
-    failing: BTreeSet<(String, Option<IpAddr>)>,
+    /// Of these a failure was told.
+    failing: BTreeSet<String>,
+    /// Of these it was told that a family does not fit.
+    unfit: BTreeSet<(String, Family)>,
 }
 
 /// What is worth a line.
@@ -61,6 +64,8 @@ pub enum Told {
     Done(String),
     /// It does not work; told once.
     Failed(String),
+    /// It takes no addresses of this family; told once.
+    Unfit(String),
     /// It works again.
     Works(String),
 }
@@ -104,7 +109,8 @@ impl Ledger {
             self.changed = true;
         }
         self.settled.clear();
-        self.failing.retain(|(one, _)| keys.contains(one));
+        self.failing.retain(|one| keys.contains(one));
+        self.unfit.clear();
         gone
     }
 
@@ -126,9 +132,7 @@ impl Ledger {
 
     /// What does not work, as far as it was told.
     pub fn failing(&self) -> Vec<String> {
-        let mut all: Vec<String> = self.failing.iter().map(|(key, _)| key.clone()).collect();
-        all.dedup();
-        all
+        self.failing.iter().cloned().collect()
     }
 
     /// Everything is told anew: a firewall may have been loaded meanwhile.
@@ -197,7 +201,7 @@ impl Ledger {
         match result {
             Ok(outcome) => {
                 let news = self.succeeded(&key, update, step, *outcome);
-                let failed = self.failing.remove(&(key, None));
+                let failed = self.failing.remove(&key);
                 match (news, failed) {
                     (Some(what), _) => Some(Told::Done(format!("{name}: {what}"))),
                     (None, true) => Some(Told::Works(name)),
@@ -208,14 +212,14 @@ impl Ledger {
             Err(error @ UpdateError::Unfit { address, .. }) => {
                 self.settle(&key, *address);
                 self.forget(&key, *address);
-                let new = self.failing.insert((key, Some(*address)));
-                new.then(|| Told::Failed(format!("{name}: {error}")))
+                let new = self.unfit.insert((key, Family::of(*address)));
+                new.then(|| Told::Unfit(format!("{name}: {error}")))
             }
             Err(error) => {
                 if let Step::Add(ip) = step {
                     self.not_added(&key, *ip, error);
                 }
-                self.failing.insert((key, None)).then(|| Told::Failed(format!("{name}: {error}")))
+                self.failing.insert(key).then(|| Told::Failed(format!("{name}: {error}")))
             }
         }
     }

@@ -33,7 +33,7 @@ pub enum Fault {
     #[error("the nameserver has a fault of its own (SERVFAIL)")]
     Failing,
     /// It does not answer this.
-    #[error("the nameserver does not answer this (REFUSED); is it the one with authority over the name?")]
+    #[error("the nameserver does not answer this (REFUSED), as one without authority over the name does")]
     Refused,
     /// It says something else.
     #[error("the nameserver says no: {0}")]

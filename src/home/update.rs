@@ -78,7 +78,9 @@ pub enum UpdateError {
         said: String,
     },
     /// Addresses of this family can't be in it.
-    #[error("it holds {holds} and {address} is none; name another set for the other family")]
+    #[error(
+        "it holds {holds}, and {address} is none: addresses of its family are passed over; another set may take them"
+    )]
     Unfit {
         /// The type of the set.
         holds: String,

@@ -240,6 +240,21 @@ impl Drop for Stream {
     }
 }
 
+/// What a call that gives 0 or fails has given.
+pub(super) fn done(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Does it again when a signal came.
+pub(super) fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 pub(super) fn names_in(fd: OwnedFd, most: usize) -> io::Result<Vec<OsString>> {
     let raw = fd.into_raw_fd();
     // SAFETY: `raw` is an open descriptor of ours; on success the stream owns it.

@@ -142,12 +142,18 @@ pub fn edge(walls: &Walls) -> Result<Held, ConfineError> {
     Ok(held)
 }
 
-/// Keeps the memory of the warden off the disk, and where the system can, its calls to what it is for.
+/// Keeps the memory of the warden off the disk, and where the system can, its calls to what it is for. `tunnels`: it
+/// has to ask WireGuard, which OpenBSD allows to no process that has pledged anything.
 ///
 /// # Errors
 /// What `ConfineError` says.
-pub fn warden() -> Result<(), ConfineError> {
-    system::warden()
+pub fn warden(tunnels: bool) -> Result<(), ConfineError> {
+    system::warden(tunnels)
+}
+
+/// Whether this process may ask WireGuard; OpenBSD would end one that may not.
+pub fn may_ask_tunnels() -> bool {
+    system::may_ask_tunnels()
 }
 
 /// Where `path` leads once its links are followed; `path` itself where it leads nowhere.

@@ -11,12 +11,12 @@
 use std::ffi::{CString, OsStr};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::clock;
-use crate::os::beneath::{c_string, names_in, owned};
+use crate::os::beneath::{again, c_string, done, names_in, owned};
 
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
@@ -65,11 +65,6 @@ impl Folder {
     /// The folder that another process has opened at `path`.
     pub fn held(fd: OwnedFd, path: &Path) -> Self {
         Self { fd: File::from(fd), path: path.to_owned() }
-    }
-
-    /// Its descriptor, to be given to another process.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 
     /// Holds the folder at `path`, which is made with mode 0700 when it is missing. Its missing parents are made
@@ -338,16 +333,9 @@ fn entry_name(name: &str) -> io::Result<CString> {
     c_string(OsStr::new(name))
 }
 
-fn done(result: libc::c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
+impl From<Folder> for OwnedFd {
+    fn from(folder: Folder) -> Self {
+        folder.fd.into()
     }
 }
 

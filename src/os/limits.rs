@@ -10,6 +10,10 @@ use std::io;
 /// Where raising is refused (macOS does not take a limit without end) the soft one stays in force.
 pub fn raise_descriptors() -> io::Result<u64> {
     let limit = descriptors()?;
+    // Not asked for in vain: a process that has pledged would be ended for it.
+    if limit.rlim_cur == limit.rlim_max {
+        return Ok(limit.rlim_cur);
+    }
     let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
     // SAFETY: `raised` is a valid rlimit that lives through the call, which only reads it.
     let refused = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } != 0;

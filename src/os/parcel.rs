@@ -149,10 +149,8 @@ fn message(byte: &mut libc::iovec, control: &mut Control, room: usize) -> libc::
     message.msg_iov = byte;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
-    #[allow(clippy::useless_conversion, clippy::allow_attributes, reason = "its type differs by system")]
-    {
-        message.msg_controllen = room.try_into().unwrap_or_default();
-    }
+    // Its type differs by system.
+    message.msg_controllen = room as _;
     message
 }
 

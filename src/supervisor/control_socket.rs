@@ -3,6 +3,9 @@
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::admin::server::{self, Ask, Server};
 use crate::config::model::admin::Admin;
 use crate::provision::Provision;
 use crate::supervisor::refusal::Refusal;
@@ -46,6 +49,28 @@ impl Change {
             Self::Keep => in_force.map(Path::to_owned),
             Self::Close => None,
             Self::Open(path, _) => Some(path.clone()),
+        }
+    }
+}
+
+/// The control socket that is open, if one is.
+pub struct ControlSocket {
+    asks: UnboundedSender<Ask>,
+    server: Option<Server>,
+}
+
+impl ControlSocket {
+    /// None is open yet. What is asked there goes to `asks`.
+    pub fn new(asks: UnboundedSender<Ask>) -> Self {
+        Self { asks, server: None }
+    }
+
+    /// Opens, closes or moves it.
+    pub fn change(&mut self, change: Change) {
+        match change {
+            Change::Keep => {}
+            Change::Close => self.server = None,
+            Change::Open(_, listener) => self.server = Some(server::serve(listener, self.asks.clone())),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The running whole, as the control thread holds it, and the one place where a generation is put in force.
 
+mod lead;
+mod renewed;
+
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -10,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedSender, WeakUnboundedSender};
 use tokio::time::timeout;
 
 use crate::admin::metrics::Sources;
-use crate::admin::server::{self, Ask, Server};
+use crate::admin::server::Ask;
 use crate::clock;
 use crate::config::model::Listener;
 use crate::incidents::evidence::Now;
@@ -26,22 +29,20 @@ use crate::supervisor::binds::Bound;
 use crate::supervisor::capacity::{bounds, too_many};
 use crate::supervisor::certificates::{Certificates, new_files, taken_up};
 use crate::supervisor::control::Request;
-use crate::supervisor::control_socket::Change;
+use crate::supervisor::control_socket::ControlSocket;
 use crate::supervisor::generation::Generation;
 use crate::supervisor::home_address::{Asked, HomeAddress};
 use crate::supervisor::home_link::Tunnel;
 use crate::supervisor::larders;
 use crate::supervisor::leading::Role;
 use crate::supervisor::logs::{LogFiles, Logs};
-use crate::supervisor::metrics::{self, Metrics};
+use crate::supervisor::metrics::Metrics;
 use crate::supervisor::outages::Outages;
-use crate::supervisor::prepare::{Notices, Opened, Prepared, prepare, prepare_again};
+use crate::supervisor::prepare::{Notices, Opened, Prepared, prepare};
 use crate::supervisor::refusal::Refusal;
-use crate::supervisor::state::{self, State};
+use crate::supervisor::state::State;
 use crate::supervisor::threads::Threads;
 use crate::telemetry::access;
-use crate::tls;
-use crate::tls::managed::Managed;
 use crate::upstream::group::Group;
 use crate::upstream::pool::Pools;
 use crate::upstream::prober::{self, Probers};
@@ -74,22 +75,6 @@ pub struct Links {
     pub requests: WeakUnboundedSender<Request>,
     /// What is asked on the control socket.
     pub asks: UnboundedSender<Ask>,
-}
-
-/// The control socket.
-struct ControlSocket {
-    asks: UnboundedSender<Ask>,
-    server: Option<Server>,
-}
-
-impl ControlSocket {
-    fn change(&mut self, change: Change) {
-        match change {
-            Change::Keep => {}
-            Change::Close => self.server = None,
-            Change::Open(_, listener) => self.server = Some(server::serve(listener, self.asks.clone())),
-        }
-    }
 }
 
 /// A start that failed.
@@ -140,7 +125,7 @@ impl Daemon {
             in_force: generation,
             live,
             certificates,
-            control_socket: ControlSocket { asks: links.asks, server: None },
+            control_socket: ControlSocket::new(links.asks),
             role,
             shared,
             threads,
@@ -178,27 +163,6 @@ impl Daemon {
         self.provision.settled(true);
         self.retire(&old, closing).await;
         Ok(notices)
-    }
-
-    /// Takes what only one edge may have, or says why it is not to be had.
-    pub fn lead(&mut self) -> Result<Notices, Refusal> {
-        let state = &mut self.certificates.state;
-        let role = Role { leads: true, ..self.role.clone() };
-        let prepared = prepare_again(&mut *self.provision, &self.in_force, state, &role)?;
-        self.role = role;
-        // Of the same configuration nothing is left to close.
-        Ok(self.commit(prepared).0)
-    }
-
-    /// Gives up what only one edge may have: when the future ends, another may take it.
-    pub async fn give_up_the_lead(&mut self) {
-        self.role.leads = false;
-        self.control_socket.server = None;
-        self.metrics.change(metrics::Change::Close);
-        self.outages.keep_no_more();
-        self.home_address.stop();
-        self.certificates.stop_ordering_and_wait().await;
-        self.certificates.state.release();
     }
 
     /// Puts `prepared` in force; with the generation before and its addresses that are to be closed.
@@ -272,12 +236,6 @@ impl Daemon {
         }
     }
 
-    /// Drains all listeners, whose sockets are closed, and closes what is left after `deadline`.
-    pub fn retire_all(&self, deadline: Duration) {
-        let listeners = &self.in_force.config.listeners;
-        listeners.iter().for_each(|listener| self.threads.retire(&listener.name, deadline));
-    }
-
     /// Opens the log files again, after a rotation has moved them away.
     pub fn reopen_logs(&mut self) -> Vec<ProvisionError> {
         self.logs.reopen(&mut *self.provision)
@@ -311,36 +269,6 @@ impl Daemon {
     /// Orders nothing any more. What was on its way is taken up by the next process.
     pub fn stop_ordering(&mut self) {
         self.certificates.stop_ordering();
-    }
-
-    /// Takes up what changed in the certificates' files, and what was ordered. Returns what it told.
-    pub fn refresh_certificates(&mut self, ordered: Option<Vec<Managed>>) -> Vec<String> {
-        if let Some(ordered) = ordered {
-            self.certificates.state.managed = ordered;
-        }
-        let Generation { config, carried, .. } = &self.in_force;
-        let managed = self.certificates.state.managed(config);
-        let found = tls::load::refresh(config, &mut *self.provision, carried, managed, clock::wall());
-        let tls::load::Refreshed { store, warnings, errors } = found;
-        let store = Arc::new(store);
-        let files = new_files(&self.certificates.live.load(), &store);
-        let changed = self.certificates.live.change(store.clone());
-        let errors = errors.iter().map(|error| format!("{error}; the one before stays in use"));
-        let noticed = self.provision.warnings();
-        let warnings =
-            warnings.iter().map(ToString::to_string).chain(noticed.iter().map(ToString::to_string));
-        let found = errors.chain(warnings).collect();
-        let complaints = self.certificates.new_complaints(found);
-        complaints.iter().for_each(|complaint| tracing::warn!("{complaint}"));
-        if changed {
-            // Who ordered the others tells of them.
-            if !files.is_empty() {
-                tracing::info!("{}", taken_up(&files));
-            }
-            self.certificates.follow_names(state::wanted(config, &store));
-            self.in_force.carried = carried.with(store);
-        }
-        complaints
     }
 
     /// Looks how the upstreams stand, and remembers it.

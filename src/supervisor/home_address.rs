@@ -19,7 +19,7 @@ use crate::admin::metrics::Home;
 use crate::admin::status::HomeAddress as Shown;
 use crate::clock;
 use crate::config::model::home::Address;
-use crate::home::address::{Follower, News, Round};
+use crate::home::address::{Family, Follower, News, Round};
 use crate::home::ask;
 use crate::home::ledger::{Ledger, Told};
 use crate::home::update::{Outcome, Step, UpdateError};
@@ -190,9 +190,7 @@ impl Task {
             let answers = ask::both(nameserver, name).await;
             let Round { news, again } = self.follower.observe(answers, clock::now());
             self.show_round();
-            for one in &news {
-                self.tell(one);
-            }
+            self.tell_all(&news);
             if clock::now() >= anew {
                 anew = clock::now() + ANEW;
                 self.ledger.borrow_mut().refresh();
@@ -213,8 +211,30 @@ impl Task {
         }
     }
 
-    fn tell(&mut self, news: &News) {
+    /// What is so of both families is told once.
+    fn tell_all(&mut self, news: &[News]) {
+        for (at, one) in news.iter().enumerate() {
+            let rest = &news[at + 1..];
+            let (both, told) = match one {
+                News::Fault(_, fault) => {
+                    let same = |other: &News| matches!(other, News::Fault(_, like) if like == fault);
+                    (rest.iter().any(same), news[..at].iter().any(same))
+                }
+                News::Works(_) => {
+                    let same = |other: &News| matches!(other, News::Works(_));
+                    (rest.iter().any(same), news[..at].iter().any(same))
+                }
+                News::Moved { .. } => (false, false),
+            };
+            if !told {
+                self.tell(one, both);
+            }
+        }
+    }
+
+    fn tell(&mut self, news: &News, both: bool) {
         let name = &self.address.name;
+        let record = |family: &Family| if both { "A and AAAA" } else { family.record() };
         match news {
             News::Moved { from, to } => self.moved(from, to),
             News::Fault(family, fault) => {
@@ -222,9 +242,9 @@ impl Task {
                     [] => String::from("home is not known yet"),
                     known => format!("home is taken to be at {} still", listed(known)),
                 };
-                tracing::warn!("{name}, {}: {fault}; {stays}", family.record());
+                tracing::warn!("{name}, {}: {fault}; {stays}", record(family));
             }
-            News::Works(family) => tracing::info!("{name}, {}: it is answered again", family.record()),
+            News::Works(family) => tracing::info!("{name}, {}: it is answered again", record(family)),
         }
     }
 
@@ -269,6 +289,7 @@ impl Task {
             match told {
                 Some(Told::Done(text)) => tracing::info!("{text}"),
                 Some(Told::Failed(text)) => tracing::warn!("{text}; it is tried again"),
+                Some(Told::Unfit(text)) => tracing::info!("{text}"),
                 Some(Told::Works(name)) => tracing::info!("{name}: it works again"),
                 None => {}
             }

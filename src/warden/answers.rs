@@ -143,10 +143,7 @@ impl Answers<'_> {
             }
             Call::State { of } => {
                 let path = inventory(member, of)?.state.as_deref().ok_or_else(not_named)?;
-                let folder = self.provision.state_folder(path)?;
-                let copy = folder.descriptor().try_clone_to_owned();
-                let failed = |source| ProvisionError::StateFolder { path: path.to_owned(), source };
-                Ok(Handed::descriptor(Answer::Folder, copy.map_err(failed)?))
+                Ok(Handed::descriptor(Answer::Folder, self.provision.state_folder(path)?))
             }
             Call::Socket { of, held } => {
                 let path = inventory(member, of)?.socket.as_deref().ok_or_else(not_named)?;

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use crate::clock;
 use crate::config;
 use crate::config::model::Config;
+use crate::config::model::home::Update;
 use crate::config::problem::Report;
 use crate::os::confine::{self, ConfineError};
 use crate::os::users::{self, User};
@@ -100,7 +101,6 @@ fn cure(name: &str) -> String {
 /// # Errors
 /// When nothing was started.
 pub fn run(options: Options) -> Result<ExitCode, StartError> {
-    confine::warden()?;
     // A limit that can't be raised is still one to count with; edges inherit it.
     let _ = limits::raise_descriptors();
     let left = succession::begin(clock::now()).map_err(StartError::Succession)?;
@@ -115,9 +115,17 @@ pub fn run(options: Options) -> Result<ExitCode, StartError> {
     };
     let config = config::load(&text, &provision.configuration_name())?.config;
     let user = user(&config)?;
+    confine::warden(asks_tunnels(&config))?;
     let as_whom = user.unwrap_or(User { uid: owner::me(), gid: 0 });
     let provision = InProcess::for_edge(options.file, as_whom).with_activated(options.activated);
     Warden::new(provision, user, options.confine, &config, text)?.watch(left)
+}
+
+/// Whether WireGuard has to be asked.
+fn asks_tunnels(config: &Config) -> bool {
+    let updates = config.home_link.address.iter().flat_map(|address| &address.updates);
+    let endpoints = updates.filter(|update| matches!(update, Update::WireGuardEndpoint { .. }));
+    config.home_link.wireguard.is_some() || endpoints.count() > 0
 }
 
 /// Whom edges run as; `None`: whoever this process runs as.

@@ -29,6 +29,8 @@ pub const TRIAL: &str = "porchd: trial";
 pub const LEFT_AT: &str = "PORCHD_SUCCEEDS";
 /// The version of what is left. One is added when an older binary would misunderstand.
 pub const VERSION: u32 = 1;
+/// How a service manager says which sockets it has left (sd_listen_fds(3)).
+const ACTIVATION: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 /// A binary that is one of ours answers at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest answer that is read, and the longest text that is taken over.
@@ -197,6 +199,10 @@ pub fn replace(estate: Estate<'_>) -> io::Error {
     let mut command = Command::new(estate.program);
     if let Some(name) = arguments.next() {
         command.arg0(name);
+    }
+    // Sockets of a service manager are among what is left: their numbers mean something else by now.
+    for name in ACTIVATION {
+        command.env_remove(name);
     }
     let error = command.args(arguments).env(LEFT_AT, left.as_raw_fd().to_string()).exec();
     let _ = keep(false);

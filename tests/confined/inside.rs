@@ -90,7 +90,7 @@ pub(crate) fn run(trial: &Trial) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn outcome<E: Display>(came: Result<(), E>) -> String {
+pub(crate) fn outcome<E: Display>(came: Result<(), E>) -> String {
     match came {
         Ok(()) => "ok".to_owned(),
         Err(error) => {

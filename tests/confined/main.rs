@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 #[path = "../../src/os/confine/attempts.rs"]
 mod attempts;
+mod edge;
 mod inside;
 mod lab;
 mod still;
@@ -16,6 +17,10 @@ mod still;
 use lab::{Column, Lab};
 
 fn main() -> ExitCode {
+    // This program is the warden and the edge of a porchd, too.
+    if edge::is_porchd() {
+        return porchd::cli::main_with(edge::try_all);
+    }
     if let Some(trial) = inside::Trial::given() {
         return inside::run(&trial);
     }
@@ -28,6 +33,9 @@ fn main() -> ExitCode {
     };
     for kind in kinds {
         columns.push(Lab::new().run(*kind));
+    }
+    if root {
+        columns.push(edge::run(Lab::new()));
     }
     let complaints: Vec<_> = columns.iter().flat_map(lab::Told::complaints).collect();
     print!("{}", lab::table(&columns));

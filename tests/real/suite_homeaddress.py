@@ -29,8 +29,8 @@ table inet filter {{
 }}
 """
 CONFIG = """\
-listeners: {{ http: {{ bind: "127.0.0.1:24080" }} }}
-sites: [ {{ hosts: [ a.test ], routes: [ {{ path: /, respond: {{ status: 204 }} }} ] }} ]
+listeners: {{ http: {{ bind: [ "127.0.0.1:24080" ] }} }}
+sites: [ {{ hosts: [ a.test ], listeners: [ http ], routes: [ {{ path: /, respond: {{ status: 204 }} }} ] }} ]
 state_dir: {dir}/state
 log: {{ level: debug }}
 admin: {{ socket: {dir}/sock, metrics: "127.0.0.1:24090" }}
@@ -201,7 +201,7 @@ def run(lab):
     stage = Stage(lab)
     nameserver = stage.nameserver
     checked = stage.porch.run("check", "-f", stage.porch.file)
-    lab.check("check asks the nameserver and finds nothing odd", "home_link" not in checked.stderr, checked.stderr)
+    lab.check("check asks the nameserver and finds nothing odd", checked.returncode == 0 and not checked.stderr, checked.stderr)
     nameserver.mode = "servfail"
     checked = stage.porch.run("check", "-f", stage.porch.file)
     told = "SERVFAIL" in checked.stderr and checked.returncode == 0
@@ -247,7 +247,7 @@ def moves(stage):
     lab.check("the tunnel that is alive keeps its endpoint", endpoint("wg-near") == alive, stage.tunnel.shown())
     changes = [line for line in stage.watch.log.read_text().splitlines() if "homeip " in line or "homeip\t" in line]
     order = [line for line in changes if "5.9.1.2" in line or "delete" in line]
-    first = order and order[0].startswith("add") and any("delete" in line and "5.9.1.1" in line for line in order)
+    first = order and order[0].startswith(("add", "create")) and any("delete" in line and "5.9.1.1" in line for line in order)
     lab.check("the new address was added before the old one went", first, "; ".join(order))
     status = stage.porch.run("status", "-f", stage.porch.file).stdout
     lab.check("status says where home is", "home is at 5.9.1.2 since" in status, status)
@@ -264,7 +264,7 @@ def both_families(stage):
     stage.holds("and not into the other", ["5.9.1.2"], 1)
     nameserver.hears(3)
     lab.check("that it does not fit is told once", stage.said("it holds ipv4_addr") == 1)
-    lab.check("of the other set, too", stage.said("it holds ipv6_addr") == 1)
+    lab.check("of the other set, too, whatever the address", stage.said("it holds ipv6_addr") == 1)
 
 
 def restarts(stage):

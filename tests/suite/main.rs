@@ -20,6 +20,8 @@ mod parking;
 mod patience;
 mod porch;
 mod process;
+#[cfg(target_os = "linux")]
+mod processes;
 mod proxy_protocol;
 mod rates;
 mod reload;

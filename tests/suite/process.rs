@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::home::{Act, Home, later, ok};
 use crate::patience::{PATIENCE, until};
 
-fn porchd(arguments: &[&str]) -> Command {
+pub(crate) fn porchd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_porchd"));
     command.args(arguments).stdin(Stdio::null());
     command.env_remove("NOTIFY_SOCKET");
@@ -31,16 +31,20 @@ fn signal(child: &Child, name: &str) {
 }
 
 /// A folder of the test's own.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    pub(crate) fn new() -> Self {
         let path = std::env::temp_dir().join(format!("porchd-process-{:016x}", porchd::clock::random()));
         create_dir_all(&path).expect("a folder");
         Self(path)
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
         write(&path, text.replace("$DIR", &self.0.display().to_string())).expect("written");
         path.display().to_string()
@@ -54,14 +58,19 @@ impl Drop for Folder {
 }
 
 /// A child and the lines that it says.
-struct Said {
+pub(crate) struct Said {
     child: Child,
     lines: Receiver<String>,
     heard: String,
 }
 
 impl Said {
-    fn start(mut command: Command) -> Self {
+    /// The process' id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let (tell, lines) = channel();
@@ -90,7 +99,7 @@ impl Said {
     }
 
     /// Waits for its end; the exit status and all that it said.
-    fn end(&mut self) -> (Option<i32>, &str) {
+    pub(crate) fn end(&mut self) -> (Option<i32>, &str) {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.heard.push_str(&line);
             self.heard.push('\n');
@@ -129,7 +138,7 @@ impl Daemon {
         let socket = folder.0.join("notify");
         let manager = UnixDatagram::bind(&socket).expect("a socket");
         manager.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        let mut command = porchd(&["run", "-f", &file]);
+        let mut command = porchd(&["run", "--one-process", "-f", &file]);
         command.env("NOTIFY_SOCKET", &socket);
         let said = Said::start(command);
         let mut daemon = Self { said, manager, folder, address: SocketAddr::from(([0, 0, 0, 0], 0)) };

@@ -128,7 +128,7 @@ began (UTC)          lasted        upstream     waited delivered failed  longest
         assert_eq!(
             of(&[moved], None).lines().skip(1).collect::<Vec<_>>(),
             [
-                "2026-11-28 23:59:11  moved         myhomeip....      0         0      0        -",
+                "2026-11-28 23:59:11  moved         myhomeip.ex~      0         0      0        -",
                 "  23:59:11 home moved from 5.9.1.1 to 5.9.1.2",
             ]
         );

@@ -70,7 +70,7 @@ impl FromStr for NameserverAt {
         let socket = bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT)).or_else(|_| text.parse());
         if let Ok(socket) = socket {
             let nowhere = socket.port() == 0 || socket.ip().is_unspecified();
-            let at = (!nowhere).then(|| Self(Nameserver::Socket(socket)));
+            let at = (!nowhere).then_some(Self(Nameserver::Socket(socket)));
             return at.ok_or_else(|| NameserverError::Nowhere(text.to_owned()));
         }
         let (name, port) = match text.rsplit_once(':') {

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::config::model::home::PublicKey;
 use crate::home::tunnel::peer::{Fault, Peer};
+use crate::os::confine;
 
 /// WireGuard answers within milliseconds. Nobody is served by whoever waits for it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -138,7 +139,7 @@ fn permission() -> &'static str {
         "this needs root, or for the kernel's own WireGuard the capability CAP_NET_ADMIN, which the drop-in for \
          home_link in packaging/systemd gives"
     } else {
-        "this needs root: porchd's warden is to be started by it"
+        "this needs root, and a warden that knew of home_link at its start: porchd upgrade"
     }
 }
 
@@ -185,6 +186,9 @@ fn peers(interface: &str, until: Instant) -> Result<Vec<Peer>, TunnelError> {
     if interface.is_empty() || interface.len() > NAME || interface.contains(['/', '.', '\0']) {
         return Err(TunnelError::NoInterface { interface: interface.to_owned() });
     }
+    if !confine::may_ask_tunnels() {
+        return Err(TunnelError::Denied { interface: interface.to_owned() });
+    }
     let wrong = |fault| told(interface, fault);
     // A program's socket first, as wg(8) does: the kernel knows its interface as one of another kind.
     if let Some(peers) = uapi::peers(&uapi::path(interface), until).map_err(wrong)? {
@@ -222,7 +226,8 @@ fn refused(interface: String, number: i32) -> TunnelError {
     match number {
         libc::ENODEV | libc::ENXIO => TunnelError::NoInterface { interface },
         libc::EOPNOTSUPP | libc::ENOTTY => TunnelError::NotWireGuard { interface },
-        libc::EPERM | libc::EACCES => TunnelError::Denied { interface },
+        // A unit's filter of address families says the second.
+        libc::EPERM | libc::EACCES | libc::EAFNOSUPPORT => TunnelError::Denied { interface },
         // A socket's way to say that time is over, or that too many wait already.
         libc::EAGAIN | libc::ETIMEDOUT => TunnelError::Unanswered { interface },
         number => TunnelError::System { interface, number },

@@ -21,8 +21,12 @@ pub(super) fn edge(held: &mut Held) -> Result<(), ConfineError> {
     calls::restrict(held)
 }
 
-pub(super) fn warden() -> Result<(), ConfineError> {
+pub(super) fn warden(_: bool) -> Result<(), ConfineError> {
     privileges::forbid_core_dumps()
+}
+
+pub(super) fn may_ask_tunnels() -> bool {
+    true
 }
 
 pub(super) fn name_files() -> Vec<PathBuf> {

@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::os::beneath::c_string;
 use crate::os::confine::{ConfineError, Held, leads_to};
@@ -40,9 +41,22 @@ pub(super) fn edge(held: &mut Held) -> Result<(), ConfineError> {
     Ok(())
 }
 
-pub(super) fn warden() -> Result<(), ConfineError> {
-    pledge(WARDEN)
+pub(super) fn warden(tunnels: bool) -> Result<(), ConfineError> {
+    // No promise lets SIOCGWG or SIOCSWG through (kern_pledge.c, pledge_ioctl).
+    if tunnels {
+        return Ok(());
+    }
+    pledge(WARDEN)?;
+    PLEDGED.store(true, Ordering::Relaxed);
+    Ok(())
 }
+
+pub(super) fn may_ask_tunnels() -> bool {
+    !PLEDGED.load(Ordering::Relaxed)
+}
+
+/// Whether the warden's pledge stands: what it does not promise would end the process.
+static PLEDGED: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn name_files() -> Vec<PathBuf> {
     NAMES.map(PathBuf::from).to_vec()

@@ -10,8 +10,12 @@ pub(super) fn edge(held: &mut Held) -> Result<(), ConfineError> {
     Ok(())
 }
 
-pub(super) fn warden() -> Result<(), ConfineError> {
+pub(super) fn warden(_: bool) -> Result<(), ConfineError> {
     Ok(())
+}
+
+pub(super) fn may_ask_tunnels() -> bool {
+    true
 }
 
 pub(super) fn name_files() -> Vec<PathBuf> {
