@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the suites of this folder need, and what .ci/run checks with, by package name, from Debian, PyPI and npm.
+# Installs what the suites of this folder need, and what .ci/run checks with, by package name, from Debian, PyPI and npm;
+# and the system user _porchd, whom edges run as.
 #
 #   tests/real/install.sh        as root; about three minutes the first time, a second afterwards
 #   tests/real/install.sh nginx  one more Debian package with it
@@ -38,6 +39,14 @@ install_debian() {
   apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# Whom edges run as, unless a configuration says otherwise. The suites keep to that.
+make_user() {
+  id _porchd >/dev/null 2>&1 && return 0
+  [ "$(id -u)" = 0 ] || fail "there is no user _porchd, and not root to make it"
+  say "user: _porchd"
+  useradd --system --user-group --no-create-home --shell /usr/sbin/nologin _porchd
+}
+
 # A part counts as installed once its version file is written, as the last act.
 install_python() { # folder, package, version, what it must import
   local home="$dir/$1"
@@ -67,6 +76,7 @@ command -v node >/dev/null && command -v npm >/dev/null || fail "node 20 or newe
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "Python 3.11 or newer is needed; this is $("$python" -V)"
 mkdir -p "$dir"
 install_debian
+make_user
 install_python synapse matrix-synapse "$synapse" synapse.app.homeserver
 install_python nio matrix-nio "$nio" nio
 install_js

@@ -6,10 +6,13 @@ reload is over when it says so again.
 
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
 import time
+
+from lab import wait_until
 
 BINARY = os.environ.get("PORCHD_REAL_BINARY", "porchd")
 
@@ -39,6 +42,28 @@ log:
 {more}"""
 
 
+def title(pid):
+    """What a process is called in lists; nothing if it has ended."""
+    try:
+        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ""
+    return words.split(b"\0")[0].decode(errors="replace")
+
+
+def children(pid):
+    """The process ids of its children, the oldest first."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append((int(fields[19]), int(path.parent.name)))
+    return [child for _, child in sorted(found)]
+
+
 class Daemon:
     """One porchd: its folder, its start, reload and stop. What it is to serve stands in `file`."""
 
@@ -48,6 +73,7 @@ class Daemon:
         self.dir.mkdir()
         self.file = self.dir / "porchd.yaml"
         self.process = None
+        self.binary = BINARY
         self.notify = self.dir / "notify"
         self.ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.ears.bind(str(self.notify))
@@ -57,13 +83,13 @@ class Daemon:
     def run(self, *arguments, limit=60):
         """Runs another of porchd's commands to its end."""
         return subprocess.run(
-            [BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL
+            [self.binary, *map(str, arguments)], capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL
         )
 
     def start(self, *wrapper):
         """Starts it, by a wrapper if one is named, and waits until it is ready."""
         env = dict(os.environ, NOTIFY_SOCKET=str(self.notify), RUST_BACKTRACE="1")
-        self.process = self.lab.spawn([*wrapper, BINARY, "run", "-f", self.file], f"porchd-{self.name}.out", env=env)
+        self.process = self.lab.spawn([*wrapper, self.binary, "run", "-f", self.file], f"porchd-{self.name}.out", env=env)
         self.hear("READY=1", 30)
         return self
 
@@ -86,10 +112,44 @@ class Daemon:
             f"porchd of {self.name} did not say {wanted} in {seconds} s, only {said}\n{self.process.tail()}"
         )
 
+    def forget(self):
+        """What it had said to its manager is forgotten; few such words fit into the ears."""
+        self.ears.setblocking(False)
+        try:
+            while self.ears.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
     def reload(self):
         """SIGHUP, and waits until it is over; returns what was said."""
         self.process.signal(signal.SIGHUP)
         return self.hear("READY=1", 30)
+
+    def edges(self):
+        """The process ids of its edges, the oldest first."""
+        return [pid for pid in children(self.process.child.pid) if title(pid) == "porchd: edge"]
+
+    def edge(self):
+        """The process id of its one edge."""
+        return wait_until(lambda: pids[0] if len(pids := self.edges()) == 1 else None, 20, "it has one edge")
+
+    def family(self):
+        """The process ids of warden and edges."""
+        return [self.process.child.pid, *self.edges()]
+
+    def memory(self):
+        """Resident MiB of all its processes."""
+        texts = (pathlib.Path(f"/proc/{pid}/status").read_text() for pid in self.family())
+        return sum(int(text.split("VmRSS:")[1].split()[0]) for text in texts) / 1024
+
+    def kill(self):
+        """SIGKILL for warden and edges, as when a machine loses its power."""
+        edges = self.edges()
+        self.process.kill()
+        for pid in edges:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(title, edges)), 10, "its edges are gone")
 
     def said(self):
         """All that it wrote to standard error."""

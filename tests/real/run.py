@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Real things around porchd: Synapse, federation, clients, a browser, an ACME CA.
 
-    tests/real/run.py [SUITE ...]      default: all but those that take longer: faults, tunnel60, wireguard180
+    tests/real/run.py [SUITE ...]      default: all but those that take longer: faults, tunnel60,
+                                       wireguard180 and processes20
 
 Needs root, and what `install.sh` installs. The binary is $PORCHD, else target/release/porchd, else
 target/debug/porchd. Each suite has network, mount and process namespaces of its own and a folder
@@ -23,9 +24,9 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 SUITES = ["synapse", "outage", "federation443", "federation8448", "js", "browser", "acme", "acme_faults", "metrics"]
-SUITES += ["park", "tunnel", "homeaddress", "floods", "wireguard"]
+SUITES += ["park", "tunnel", "homeaddress", "floods", "wireguard", "processes"]
 # Run only when they are named.
-LONGER = ["faults", "tunnel60", "wireguard180"]
+LONGER = ["faults", "tunnel60", "wireguard180", "processes20"]
 
 
 def binary():

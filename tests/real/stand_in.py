@@ -4,6 +4,7 @@
     /_matrix/hang          never answers
     /_matrix/die           promises a megabyte and dies after 5000 bytes
     /_matrix/big           32 MiB
+    /_matrix/wait/MS       answers after so many milliseconds
     /_matrix/counts        how often each request id was seen (header X-Request-Number)
     anything else          reads the body and answers its length
 
@@ -50,6 +51,8 @@ async def answer(method, path, length, writer):
     """Writes one answer; returns whether the connection goes on."""
     if path == "/_matrix/hang":
         await asyncio.sleep(3600)
+    if path.startswith("/_matrix/wait/"):
+        await asyncio.sleep(int(path.rsplit("/", 1)[1]) / 1000)
     if path == "/_matrix/die":
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 5000)
         await writer.drain()

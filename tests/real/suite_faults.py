@@ -210,14 +210,14 @@ def gone(line):
 
 def slow_readers(lab, porch):
     """50 clients ask for 32 MiB and read nothing: porchd must not hold it for them."""
-    before = memory(porch)
+    before = porch.memory()
     lines = []
     for _ in range(50):
         line = lab.tls.wrap_socket(socket.create_connection(("127.0.0.2", 443), 10), server_hostname="matrix.a.test")
         line.sendall(b"GET /_matrix/big HTTP/1.1\r\nHost: matrix.a.test\r\n\r\n")
         lines.append(line)
     time.sleep(4)
-    growth = memory(porch) - before
+    growth = porch.memory() - before
     answer = ask(lab, "GET", BASE + "/_matrix/x", timeout=10)
     lab.check(
         "50 clients that do not read: memory grows by less than 32 MiB, others are served",
@@ -226,12 +226,6 @@ def slow_readers(lab, porch):
     )
     for line in lines:
         line.close()
-
-
-def memory(porch):
-    """Resident MiB of porchd."""
-    text = open(f"/proc/{porch.process.child.pid}/status").read()
-    return int(text.split("VmRSS:")[1].split()[0]) / 1024
 
 
 def few_descriptors(lab):
@@ -269,5 +263,5 @@ def attempt(lab):
 
 def spent(porch):
     """Seconds of processor time that porchd has used."""
-    fields = open(f"/proc/{porch.process.child.pid}/stat").read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+    fields = [open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split() for pid in porch.family()]
+    return sum(int(one[11]) + int(one[12]) for one in fields) / 100

@@ -106,26 +106,17 @@ class Memory:
     """Resident MiB of porchd's processes, and the most of it."""
 
     def __init__(self, porch):
-        self.pid = porch.process.child.pid
-
-    def family(self):
-        """porchd and its children."""
-        found = [self.pid]
-        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                if int(path.read_text().rsplit(")", 1)[1].split()[1]) == self.pid:
-                    found.append(int(path.parent.name))
-        return found
+        self.porch = porch
 
     def _sum(self, field):
-        texts = [pathlib.Path(f"/proc/{pid}/status").read_text() for pid in self.family()]
+        texts = [pathlib.Path(f"/proc/{pid}/status").read_text() for pid in self.porch.family()]
         return sum(int(text.split(field + ":")[1].split()[0]) for text in texts) / 1024
 
     def begin(self):
         """The most is measured from now on; what it is now."""
-        for pid in self.family():
+        for pid in self.porch.family():
             pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
-        return self._sum("VmRSS")
+        return self.porch.memory()
 
     def most(self):
         """The most since then."""

@@ -274,7 +274,7 @@ def restarts(stage):
     nameserver.a = ["5.9.1.3"]
     stage.porch.start()
     stage.holds("after a restart the old address is taken out", ["5.9.1.3"])
-    stage.porch.process.kill()
+    stage.porch.kill()
     nameserver.a = ["5.9.1.4"]
     stage.porch.start()
     stage.holds("after a crash, too", ["5.9.1.4"])

@@ -12,7 +12,7 @@ import time
 
 from lab import eventually
 from porch import Porch
-from suite_faults import Home, memory
+from suite_faults import Home
 from talk import ask
 
 LIMIT = 180
@@ -156,13 +156,13 @@ async def thousand(lab, porch, home):
     kinds = (("GET", b""), ("PUT", b'{"x":1}'), ("POST", b'{"x":1}'), ("GET", b""))
     many = await opened([Asking(lab, n // 50, *kinds[n % 4][:1], body=kinds[n % 4][1]) for n in range(1000)])
     more = await opened([Asking(lab, 100 + n // 50) for n in range(100)])
-    idle = memory(porch)
+    idle = porch.memory()
     home.kill()
     for one in many:
         one.go()
     # Longer than a connection may take to stand.
     wait = await waiting(many, 7)
-    heavy = memory(porch)
+    heavy = porch.memory()
     check(
         "1,000 requests wait while home is away",
         wait == 1000,
@@ -201,7 +201,7 @@ async def thousand(lab, porch, home):
     late = sum(one > following for one, following in zip(order, order[1:]))
     print(f"-- {late} of {len(order)} came to home before an older one", flush=True)
     await asyncio.sleep(1)
-    print(f"-- {memory(porch):.1f} MiB when all have gone", flush=True)
+    print(f"-- {porch.memory():.1f} MiB when all have gone", flush=True)
 
 
 async def crowded(lab, porch, home):
@@ -277,13 +277,13 @@ async def bodies(lab, porch, home):
     upload = Asking(lab, 4, "POST", "/_matrix/media/v3/upload", b"x" * size)
     polite = Asking(lab, 5, "POST", "/_matrix/media/v3/upload", b"y" * 1000, ["Expect: 100-continue"])
     await opened([upload, polite])
-    idle = memory(porch)
+    idle = porch.memory()
     home.kill()
     upload.go()
     polite.writer.write(polite.head)
     leave = asyncio.create_task(polite.reader.readuntil(b"\r\n\r\n"))
     wait = await waiting([upload])
-    growth = memory(porch) - idle
+    growth = porch.memory() - idle
     check("an upload of 4 MiB waits, and is not held in memory", wait == 1 and growth < 3, f"{growth:.1f} MiB more")
     check("who asks before sending hears nothing yet", not leave.done(), leave)
     await asyncio.to_thread(home.start)

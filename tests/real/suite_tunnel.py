@@ -171,7 +171,7 @@ class Stage:
         (self.lab.dir / "shown" / "incidents.txt").write_text(self.porch.tells("incidents"))
         # Their last polls would hold up a stop.
         for porch in (self.porch, self.other):
-            porch.process.kill()
+            porch.kill()
 
 
 def control(lab, name):
