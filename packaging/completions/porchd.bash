@@ -46,6 +46,9 @@ _porchd() {
             porchd,status)
                 cmd="porchd__subcmd__status"
                 ;;
+            porchd,upgrade)
+                cmd="porchd__subcmd__upgrade"
+                ;;
             porchd,version)
                 cmd="porchd__subcmd__version"
                 ;;
@@ -97,6 +100,9 @@ _porchd() {
             porchd__subcmd__help,status)
                 cmd="porchd__subcmd__help__subcmd__status"
                 ;;
+            porchd__subcmd__help,upgrade)
+                cmd="porchd__subcmd__help__subcmd__upgrade"
+                ;;
             porchd__subcmd__help,version)
                 cmd="porchd__subcmd__help__subcmd__version"
                 ;;
@@ -113,7 +119,7 @@ _porchd() {
 
     case "${cmd}" in
         porchd)
-            opts="-h -V --help --version run check reload status incidents explain certs schema demo version help"
+            opts="-h -V --help --version run check reload upgrade status incidents explain certs schema demo version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -355,7 +361,7 @@ _porchd() {
             return 0
             ;;
         porchd__subcmd__help)
-            opts="run check reload status incidents explain certs schema demo version help"
+            opts="run check reload upgrade status incidents explain certs schema demo version help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -536,6 +542,20 @@ _porchd() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        porchd__subcmd__help__subcmd__upgrade)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         porchd__subcmd__help__subcmd__version)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -615,7 +635,7 @@ _porchd() {
             return 0
             ;;
         porchd__subcmd__run)
-            opts="-f -h --file --help"
+            opts="-f -h --file --one-process --confine --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -627,6 +647,10 @@ _porchd() {
                     ;;
                 -f)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --confine)
+                    COMPREPLY=($(compgen -W "on off" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -652,6 +676,36 @@ _porchd() {
             ;;
         porchd__subcmd__status)
             opts="-f -s -h --file --socket --json --watch --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        porchd__subcmd__upgrade)
+            opts="-f -s -h --file --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

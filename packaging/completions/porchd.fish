@@ -26,9 +26,10 @@ end
 
 complete -c porchd -n "__fish_porchd_needs_command" -s h -l help -d 'Print help'
 complete -c porchd -n "__fish_porchd_needs_command" -s V -l version -d 'Print version'
-complete -c porchd -n "__fish_porchd_needs_command" -f -a "run" -d 'Serve, in the foreground, until SIGTERM. SIGHUP reloads, SIGUSR1 opens the logs again'
+complete -c porchd -n "__fish_porchd_needs_command" -f -a "run" -d 'Serve, in the foreground, until SIGTERM. SIGHUP reloads, SIGUSR1 opens the logs again, SIGUSR2 upgrades'
 complete -c porchd -n "__fish_porchd_needs_command" -f -a "check" -d 'Validate the configuration and warn of what is risky; exit 0 or 1'
 complete -c porchd -n "__fish_porchd_needs_command" -f -a "reload" -d 'Have the running porchd take the new configuration; print what changed, or every error and exit 1'
+complete -c porchd -n "__fish_porchd_needs_command" -f -a "upgrade" -d 'Have the binary on disk take over from the running porchd without a dropped connection'
 complete -c porchd -n "__fish_porchd_needs_command" -f -a "status" -d 'Show how all stands: home, who waits, what is asked, certificates, the last reload, the last incidents'
 complete -c porchd -n "__fish_porchd_needs_command" -f -a "incidents" -d 'Show when home was away, why, and what became of the requests that came meanwhile'
 complete -c porchd -n "__fish_porchd_needs_command" -f -a "explain" -d 'Say what would become of a request: who takes it, how it is forwarded, what is answered right now'
@@ -38,6 +39,9 @@ complete -c porchd -n "__fish_porchd_needs_command" -f -a "demo" -d 'Try porchd:
 complete -c porchd -n "__fish_porchd_needs_command" -f -a "version" -d 'Print the version'
 complete -c porchd -n "__fish_porchd_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c porchd -n "__fish_porchd_using_subcommand run" -s f -l file -d 'The configuration' -r -F
+complete -c porchd -n "__fish_porchd_using_subcommand run" -l confine -d '`off`: the edge does not confine itself to what the configuration names. To find out whether that is in the way of something, and never else' -r -f -a "on\t''
+off\t''"
+complete -c porchd -n "__fish_porchd_using_subcommand run" -l one-process -d 'Run as one process, with the privileges that it is started with: for development and containers. It can\'t be upgraded while it serves'
 complete -c porchd -n "__fish_porchd_using_subcommand run" -s h -l help -d 'Print help'
 complete -c porchd -n "__fish_porchd_using_subcommand check" -s f -l file -d 'The configuration' -r -F
 complete -c porchd -n "__fish_porchd_using_subcommand check" -l expand -d 'Print the effective configuration: every default, and what a preset made'
@@ -46,6 +50,9 @@ complete -c porchd -n "__fish_porchd_using_subcommand check" -s h -l help -d 'Pr
 complete -c porchd -n "__fish_porchd_using_subcommand reload" -s f -l file -d 'The configuration, which says where the control socket is; it may be wrong elsewhere' -r -F
 complete -c porchd -n "__fish_porchd_using_subcommand reload" -s s -l socket -d 'The control socket, whatever the configuration says' -r -F
 complete -c porchd -n "__fish_porchd_using_subcommand reload" -s h -l help -d 'Print help'
+complete -c porchd -n "__fish_porchd_using_subcommand upgrade" -s f -l file -d 'The configuration, which says where the control socket is; it may be wrong elsewhere' -r -F
+complete -c porchd -n "__fish_porchd_using_subcommand upgrade" -s s -l socket -d 'The control socket, whatever the configuration says' -r -F
+complete -c porchd -n "__fish_porchd_using_subcommand upgrade" -s h -l help -d 'Print help'
 complete -c porchd -n "__fish_porchd_using_subcommand status" -s f -l file -d 'The configuration, which says where the control socket is; it may be wrong elsewhere' -r -F
 complete -c porchd -n "__fish_porchd_using_subcommand status" -s s -l socket -d 'The control socket, whatever the configuration says' -r -F
 complete -c porchd -n "__fish_porchd_using_subcommand status" -l json -d 'Print it as JSON'
@@ -90,16 +97,17 @@ complete -c porchd -n "__fish_porchd_using_subcommand schema" -s h -l help -d 'P
 complete -c porchd -n "__fish_porchd_using_subcommand demo" -l port -d 'First port to try for https; the others follow' -r
 complete -c porchd -n "__fish_porchd_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c porchd -n "__fish_porchd_using_subcommand version" -s h -l help -d 'Print help'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "run" -d 'Serve, in the foreground, until SIGTERM. SIGHUP reloads, SIGUSR1 opens the logs again'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "check" -d 'Validate the configuration and warn of what is risky; exit 0 or 1'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "reload" -d 'Have the running porchd take the new configuration; print what changed, or every error and exit 1'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "status" -d 'Show how all stands: home, who waits, what is asked, certificates, the last reload, the last incidents'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "incidents" -d 'Show when home was away, why, and what became of the requests that came meanwhile'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "explain" -d 'Say what would become of a request: who takes it, how it is forwarded, what is answered right now'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "certs" -d 'Show the certificates of the running porchd, renew or revoke them'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "schema" -d 'Print a JSON Schema of the configuration, for editors'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "demo" -d 'Try porchd: own CA, free ports, a stand-in home inside. Needs nothing, touches nothing'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "version" -d 'Print the version'
-complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload status incidents explain certs schema demo version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "run" -d 'Serve, in the foreground, until SIGTERM. SIGHUP reloads, SIGUSR1 opens the logs again, SIGUSR2 upgrades'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "check" -d 'Validate the configuration and warn of what is risky; exit 0 or 1'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "reload" -d 'Have the running porchd take the new configuration; print what changed, or every error and exit 1'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "upgrade" -d 'Have the binary on disk take over from the running porchd without a dropped connection'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "status" -d 'Show how all stands: home, who waits, what is asked, certificates, the last reload, the last incidents'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "incidents" -d 'Show when home was away, why, and what became of the requests that came meanwhile'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "explain" -d 'Say what would become of a request: who takes it, how it is forwarded, what is answered right now'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "certs" -d 'Show the certificates of the running porchd, renew or revoke them'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "schema" -d 'Print a JSON Schema of the configuration, for editors'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "demo" -d 'Try porchd: own CA, free ports, a stand-in home inside. Needs nothing, touches nothing'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "version" -d 'Print the version'
+complete -c porchd -n "__fish_porchd_using_subcommand help; and not __fish_seen_subcommand_from run check reload upgrade status incidents explain certs schema demo version help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c porchd -n "__fish_porchd_using_subcommand help; and __fish_seen_subcommand_from certs" -f -a "renew" -d 'Order a certificate now, whatever its age. Waits after failures end; the CA\'s limits hold'
 complete -c porchd -n "__fish_porchd_using_subcommand help; and __fish_seen_subcommand_from certs" -f -a "revoke" -d 'Revoke a certificate at its CA. Nobody can take that back'
