@@ -81,7 +81,6 @@ impl Member {
             // std gives up the other groups before it changes the user.
             command.gid(user.gid).uid(user.uid);
         }
-        #[expect(clippy::zombie_processes, reason = "children are waited for by their ids")]
         let child = command.spawn()?;
         let process = ProcessId(child.id().try_into().map_err(|_| ErrorKind::InvalidData)?);
         Ok(Self {

@@ -188,8 +188,8 @@ pub fn replace(estate: Estate<'_>) -> io::Error {
         Err(error) => return error,
     };
     let keep = |keep: bool| {
-        let all = descriptors.iter().copied().chain([left.as_raw_fd()]);
-        all.map(|descriptor| waiting::keep_open(descriptor, keep)).collect::<io::Result<()>>()
+        let mut all = descriptors.iter().copied().chain([left.as_raw_fd()]);
+        all.try_for_each(|descriptor| waiting::keep_open(descriptor, keep))
     };
     if let Err(error) = keep(true) {
         let _ = keep(false);

@@ -24,7 +24,7 @@ sites:\n  - hosts: [ a.example ]\n    listeners: [ http ]\n    routes:\n      \
 - { path: /, respond: { status: 200, body: \"one\" } }\n";
 
 fn is_root() -> bool {
-    fs::metadata("/proc/self").map_or(false, |this| this.uid() == 0)
+    fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
 }
 
 impl Pair {
