@@ -1,6 +1,7 @@
 //! The event loop of the control thread: what signals and `Running` ask, one at a time.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -88,6 +89,8 @@ pub struct Control {
     pub reloaded: Option<Reloaded>,
     /// Whether this edge was told to take what only one may have.
     pub shall_lead: bool,
+    /// What was put anew in the place of something within the walls, and told.
+    pub replaced: Vec<PathBuf>,
     /// Who waits for an upgrade to be over.
     pub upgrading: Vec<oneshot::Sender<Answer>>,
 }
@@ -106,7 +109,8 @@ impl Control {
         let (daemon, notices) = Daemon::start(provision, role, Links { requests: to, asks: asked })?;
         let inbox = Inbox { requests, asks, looks: every(LOOK_EVERY), seconds: every(SECOND), steering };
         let (started, upgrading) = (Moment::of(clock::wall()), Vec::new());
-        let control = Self { daemon, inbox, started, reloaded: None, shall_lead: false, upgrading };
+        let (reloaded, shall_lead, replaced) = (None, false, Vec::new());
+        let control = Self { daemon, inbox, started, reloaded, shall_lead, replaced, upgrading };
         control.daemon.role.tell_walls();
         notices.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         tracing::info!("ready: {}", control.daemon.status_line());
@@ -148,6 +152,7 @@ impl Control {
             Request::Look(reply) => {
                 let complaints = self.daemon.refresh_certificates(None);
                 self.lead_at_last();
+                self.tell_replaced();
                 reply.map(|reply| reply.send(complaints));
             }
             Request::Asked(ask) => self.tell_asked(ask).await,

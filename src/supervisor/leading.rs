@@ -70,6 +70,17 @@ impl Control {
         }
     }
 
+    /// Tells what can't be reached any more since it was put there anew: a wall is around what was there before.
+    pub fn tell_replaced(&mut self) {
+        let Some(held) = &self.daemon.role.held else { return };
+        let replaced = confine::out_of_reach(&held.walls);
+        for path in replaced.iter().filter(|path| !self.replaced.contains(path)) {
+            let path = path.display();
+            tracing::warn!("{path} was put there anew, and this edge can't reach it; porchd upgrade");
+        }
+        self.replaced = replaced;
+    }
+
     /// Has the warden start a new edge.
     pub fn ask_for_an_upgrade(&mut self, reply: oneshot::Sender<Answer>) {
         let Some(warden) = self.inbox.steering.warden() else {

@@ -182,6 +182,11 @@ fn shape(old: Option<&Generation>, config: &Config, machine: Machine) -> Result<
         let path = |config: &Config| config.state_dir.display().to_string();
         fixed.push(Fixed { key: "state_dir", old: path(&old.config), new: path(config) });
     }
+    // It can't become somebody else, nor can the state folder.
+    if let Some(old) = old.filter(|old| old.config.user != config.user) {
+        let name = |config: &Config| config.user.as_deref().unwrap_or("not named").to_owned();
+        fixed.push(Fixed { key: "user", old: name(&old.config), new: name(config) });
+    }
     if fixed.is_empty() { Ok(shape) } else { Err(Refusal::Fixed(fixed)) }
 }
 

@@ -103,22 +103,44 @@ fn cure(name: &str) -> String {
 pub fn run(options: Options) -> Result<ExitCode, StartError> {
     // A limit that can't be raised is still one to count with; edges inherit it.
     let _ = limits::raise_descriptors();
-    let left = succession::begin(clock::now()).map_err(StartError::Succession)?;
-    let mut provision = InProcess::new(options.file.clone());
-    let text = match &left {
-        Some(Succession { text, .. }) => text.clone(),
-        None => {
-            // Looked at as strictly as it will be for edges.
-            provision = InProcess::for_edge(options.file.clone(), User { uid: owner::me(), gid: 0 });
-            provision.configuration().map_err(StartError::Unreadable)?
-        }
-    };
-    let config = config::load(&text, &provision.configuration_name())?.config;
+    match succession::begin(clock::now()).map_err(StartError::Succession)? {
+        Some(left) => go_on(options, left),
+        None => begin(options),
+    }
+}
+
+fn begin(options: Options) -> Result<ExitCode, StartError> {
+    // Looked at as strictly as it will be for edges.
+    let mut strict = InProcess::for_edge(options.file.clone(), User { uid: owner::me(), gid: 0 });
+    let text = strict.configuration().map_err(StartError::Unreadable)?;
+    let config = config::load(&text, &strict.configuration_name())?.config;
     let user = user(&config)?;
     confine::warden(asks_tunnels(&config))?;
-    let as_whom = user.unwrap_or(User { uid: owner::me(), gid: 0 });
-    let provision = InProcess::for_edge(options.file, as_whom).with_activated(options.activated);
-    Warden::new(provision, user, options.confine, &config, text)?.watch(left)
+    let provision = InProcess::for_edge(options.file, as_whom(user)).with_activated(options.activated);
+    Warden::new(provision, user, options.confine, &config, text)?.watch(None)
+}
+
+/// Takes the place of another warden. Whatever is wrong now, its edges serve: nothing here may end them.
+fn go_on(options: Options, left: Succession) -> Result<ExitCode, StartError> {
+    let name = options.file.display().to_string();
+    // A newer binary may not know what an older one took; it says so to whoever asked for it, by its edge.
+    let load = |text: &str| config::load(text, &name).map(|loaded| loaded.config);
+    let config = load(&left.text).or_else(|_| load(NOTHING))?;
+    let user = user(&config).unwrap_or(left.user);
+    let _ = confine::warden(asks_tunnels(&config));
+    let provision = || InProcess::for_edge(options.file.clone(), as_whom(user));
+    let warden = |config: &Config| Warden::new(provision(), user, options.confine, config, left.text.clone());
+    let warden =
+        warden(&config).or_else(|_| warden(&Config { log: load(NOTHING)?.log, ..config.clone() }))?;
+    warden.watch(Some(left))
+}
+
+/// The least that can be loaded: of it only the log is used, and how long a stop may take.
+const NOTHING: &str =
+    "sites: [ { hosts: [ nothing.invalid ], listeners: [ http ], routes: [ { path: /, deny: true } ] } ]";
+
+fn as_whom(user: Option<User>) -> User {
+    user.unwrap_or(User { uid: owner::me(), gid: 0 })
 }
 
 /// Whether WireGuard has to be asked.
@@ -141,5 +163,21 @@ fn user(config: &Config) -> Result<Option<User>, StartError> {
         true => Ok(None),
         false if me == 0 => Ok(Some(user)),
         false => Err(StartError::NotRoot { name: name.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_can_be_loaded() {
+        assert!(config::load(NOTHING, "t").is_ok());
+    }
+
+    #[test]
+    fn user_is_told_with_the_cure() {
+        let told = StartError::NoUser { name: USER.to_owned() }.to_string();
+        assert!(told.contains("useradd") && told.contains(USER) && told.ends_with("or set `user`"), "{told}");
     }
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::os::children::ProcessId;
+use crate::os::users::User;
 use crate::os::waiting::{self, inherited};
 use crate::provision::inventory::Inventory;
 use crate::warden::holdings::{Address, Control, Holdings};
@@ -58,6 +59,7 @@ struct Left {
     version: u32,
     program: PathBuf,
     text: String,
+    user: Option<(u32, u32)>,
     next_number: u64,
     addresses: Vec<LeftAddress>,
     control: Option<LeftControl>,
@@ -106,6 +108,8 @@ pub struct Succession {
     pub program: PathBuf,
     /// The configuration in force.
     pub text: String,
+    /// Whom its edges ran as; `None`: as itself.
+    pub user: Option<User>,
     /// The number of the next configuration.
     pub next_number: u64,
     /// What is held.
@@ -123,6 +127,8 @@ pub struct Estate<'a> {
     pub program: &'a Path,
     /// The configuration in force.
     pub text: &'a str,
+    /// Whom edges run as; `None`: as the warden.
+    pub user: Option<User>,
     /// The number of the next configuration.
     pub next_number: u64,
     /// What is held.
@@ -265,6 +271,7 @@ fn left(estate: &Estate<'_>) -> Left {
         version: VERSION,
         program: estate.program.to_owned(),
         text: estate.text.to_owned(),
+        user: estate.user.map(|user| (user.uid, user.gid)),
         next_number: estate.next_number,
         addresses: estate.holdings.addresses.iter().map(address).collect(),
         control: estate.holdings.control.as_ref().map(control),
@@ -304,7 +311,8 @@ pub fn begin(now: Instant) -> io::Result<Option<Succession>> {
         members.push(member(edge)?);
     }
     let Left { program, text, next_number, .. } = left;
-    Ok(Some(Succession { program, text, next_number, holdings, edges, members }))
+    let user = left.user.map(|(uid, gid)| User { uid, gid });
+    Ok(Some(Succession { program, text, user, next_number, holdings, edges, members }))
 }
 
 fn member(edge: LeftEdge) -> io::Result<Member> {

@@ -75,6 +75,7 @@ impl Warden {
                 let error = succession::replace(Estate {
                     program: &self.program,
                     text: &self.text,
+                    user: self.user,
                     next_number: self.next_number,
                     holdings: &self.holdings,
                     edges: self.plan.edges(),
