@@ -5,9 +5,8 @@
 //! own above these gets a `mod` of the same name here. What is written out below is a stand-in for something that no
 //! target looks at.
 //!
-//! To come, with what builds them: `home` (answers of name servers) and `os::wireguard` (what the kernel says of a
-//! tunnel); and what a CA answers (`acme::problem`, `directory`, `renewal_info`), whose pure parts stand in files
-//! that send requests too.
+//! To come: what a CA answers (`acme::problem`, `directory`, `renewal_info`), whose pure parts stand in files that send
+//! requests too.
 
 #[path = "../../src/config/mod.rs"]
 pub mod config;
@@ -91,10 +90,61 @@ pub mod provision {
     }
 }
 
+pub mod clock {
+    //! A stand-in without a runtime.
+
+    /// Now.
+    pub fn now() -> std::time::Instant {
+        std::time::Instant::now()
+    }
+
+    /// Anything: no target asks the kernel.
+    pub fn random() -> u64 {
+        0
+    }
+}
+
+#[path = "../../src/home"]
+pub mod home {
+    //! What name servers and WireGuard say.
+    pub mod address;
+    pub mod message;
+    pub mod standing;
+    pub mod tunnel;
+}
+
+#[path = "../../src/telemetry"]
+pub mod telemetry {
+    //! What is counted.
+    pub mod figures;
+
+    pub mod access {
+        //! A stand-in.
+
+        /// Who answered.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Answered {
+            /// Home.
+            Home,
+            /// The edge.
+            Edge,
+        }
+    }
+}
+
 #[path = "../../src/os"]
 pub mod os {
     //! Words for the disk's errors.
     pub mod disk_fault;
+
+    pub mod confine {
+        //! A stand-in: nobody is confined here.
+
+        /// Whether WireGuard may be asked.
+        pub fn may_ask_tunnels() -> bool {
+            true
+        }
+    }
 }
 
 #[path = "../../src/acme"]
@@ -142,14 +192,17 @@ pub mod incidents {
     pub mod journal;
     pub mod record;
     pub mod told;
+    pub mod tunnel;
 }
 
 #[path = "../../src/admin"]
 pub mod admin {
     //! What is said over the control socket.
     pub mod explanation;
+    pub mod exposition;
     pub mod protocol;
     pub mod status;
+    pub mod tunnel;
 
     pub mod explain {
         //! The URL that is to be explained.
