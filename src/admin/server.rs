@@ -34,6 +34,26 @@ pub struct Ask {
 #[derive(Debug)]
 pub struct Server {
     accepting: Option<JoinHandle<()>>,
+    places: Arc<Semaphore>,
+}
+
+/// Those who talk on a control socket, also after it is closed.
+#[derive(Debug, Clone)]
+pub struct Talks(Arc<Semaphore>);
+
+impl Talks {
+    /// Waits until everybody who was asked something has the answer.
+    pub async fn over(&self) {
+        // It is never closed.
+        let _ = self.0.acquire_many(MOST_CLIENTS as u32).await;
+    }
+}
+
+impl Server {
+    /// Those who talk on it.
+    pub fn talks(&self) -> Talks {
+        Talks(self.places.clone())
+    }
 }
 
 impl Drop for Server {
@@ -50,18 +70,18 @@ impl Drop for Server {
 /// A socket that the runtime does not take is told in the log and not served: porchd runs without it.
 pub fn serve(listener: SystemListener, asks: UnboundedSender<Ask>) -> Server {
     let adopted = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
+    let places = Arc::new(Semaphore::new(MOST_CLIENTS));
     let accepting = match adopted {
-        Ok(listener) => Some(spawn_local(accept(listener, asks))),
+        Ok(listener) => Some(spawn_local(accept(listener, asks, places.clone()))),
         Err(error) => {
             tracing::error!(%error, "the control socket is not served");
             None
         }
     };
-    Server { accepting }
+    Server { accepting, places }
 }
 
-async fn accept(listener: UnixListener, asks: UnboundedSender<Ask>) {
-    let places = Arc::new(Semaphore::new(MOST_CLIENTS));
+async fn accept(listener: UnixListener, asks: UnboundedSender<Ask>, places: Arc<Semaphore>) {
     let (mut backoff, failing) = (Backoff::default(), Limited::new(TELL_EVERY));
     loop {
         match listener.accept().await {

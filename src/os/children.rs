@@ -1,14 +1,50 @@
-//! Child processes by their ids: how they end, and how they are ended.
+//! Child processes: whom they run as, how they end, and how they are ended.
 
-#![expect(unsafe_code, reason = "waitpid(2) and kill(2) by process id have no safe form in std")]
+#![expect(
+    unsafe_code,
+    reason = "waitpid(2) and kill(2) by process id, and what is done between fork and exec, have no safe form in std"
+)]
 
 use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
+
+use crate::os::users::User;
 
 /// A process that this one has started, or taken over from the program that it was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessId(pub i32);
+
+/// Has `command` run as `user`, without other groups, and where the system has capabilities, without any that it could
+/// ever get again.
+pub fn run_as(command: &mut Command, user: User) {
+    let become_user = move || {
+        drop_capabilities();
+        // SAFETY: system calls alone, which may be made between fork and exec; no memory is given to them.
+        let failed = unsafe {
+            libc::setgroups(0, std::ptr::null()) != 0
+                || libc::setgid(user.gid) != 0
+                || libc::setuid(user.uid) != 0
+        };
+        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: it makes system calls and nothing else: no memory is taken, no lock waited for.
+    unsafe { command.pre_exec(become_user) };
+}
+
+/// Out of the set from which capabilities are got by executing files. Who may not do so, under a service manager that
+/// has taken CAP_SETPCAP, has the manager's set, which leads nowhere either: nothing new is ever granted to the child.
+#[cfg(target_os = "linux")]
+fn drop_capabilities() {
+    // Beyond the last one that the kernel knows it fails, and nothing is lost.
+    for capability in 0..64 {
+        // SAFETY: it changes a set of this process and is given numbers alone.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn drop_capabilities() {}
 
 /// Whether the child has ended, and how; it is gone from the list of processes then.
 ///
@@ -32,8 +68,6 @@ pub fn kill(child: ProcessId) {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
 
     #[test]

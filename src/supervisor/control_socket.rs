@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::admin::server::{self, Ask, Server};
+use crate::admin::server::{self, Ask, Server, Talks};
 use crate::config::model::admin::Admin;
 use crate::provision::Provision;
 use crate::supervisor::refusal::Refusal;
@@ -63,6 +63,11 @@ impl ControlSocket {
     /// None is open yet. What is asked there goes to `asks`.
     pub fn new(asks: UnboundedSender<Ask>) -> Self {
         Self { asks, server: None }
+    }
+
+    /// Those who talk on it.
+    pub fn talks(&self) -> Option<Talks> {
+        self.server.as_ref().map(Server::talks)
     }
 
     /// Opens, closes or moves it.

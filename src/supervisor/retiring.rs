@@ -3,16 +3,19 @@
 
 use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use crate::admin::server::Talks;
 use crate::provision::calls::Note;
 use crate::supervisor::control::{Control, Request};
+use crate::supervisor::stop::LAST_WAIT;
 
 impl Control {
     /// Gives up the lead, drains for `drain.upgrade` at most, and ends. Long polls and uploads end by themselves.
     pub async fn retire(mut self) -> ExitCode {
-        self.daemon.give_up_the_lead().await;
+        let talks = self.daemon.give_up_the_lead().await;
         if let Some(warden) = self.inbox.steering.warden()
             && let Err(error) = warden.note(&Note::Yielded)
         {
@@ -28,9 +31,7 @@ impl Control {
         let mut closed = false;
         loop {
             if closed && self.daemon.open() == 0 {
-                self.daemon.threads().stop();
-                tracing::info!("stopped: nobody is left");
-                return ExitCode::SUCCESS;
+                return self.leave(talks).await;
             }
             let request = tokio::select! {
                 () = &mut closing, if !closed => {
@@ -51,6 +52,18 @@ impl Control {
         self.abort().await
     }
 
+    /// Ends: whoever asked for the upgrade has the answer by then, and the access log its last lines.
+    async fn leave(mut self, talks: Option<Talks>) -> ExitCode {
+        self.daemon.threads().stop();
+        let written = timeout(LAST_WAIT, self.daemon.threads().ended()).await;
+        if let Some(talks) = talks {
+            // Nobody is waited for who does not read.
+            let _ = timeout(LAST_WORD, talks.over()).await;
+        }
+        tracing::info!("stopped: nobody is left");
+        if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
     /// Does what is still to be done while porchd drains.
     pub fn answer_at_the_end(&mut self, request: Request) {
         match request {
@@ -68,3 +81,6 @@ impl Control {
         }
     }
 }
+
+/// For an answer on a socket of this machine.
+const LAST_WORD: Duration = Duration::from_secs(2);

@@ -60,4 +60,4 @@ impl Control {
 }
 
 /// More than an abort takes: an end must not depend on a thread that hangs (a dead disk, a bug).
-const LAST_WAIT: Duration = Duration::from_secs(10);
+pub const LAST_WAIT: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::os::children::ProcessId;
+use crate::os::children::{self, ProcessId};
 use crate::os::users::User;
 use crate::provision::calls::{LONGEST_LINE, Note, Order};
 use crate::provision::inventory::Inventory;
@@ -78,8 +78,7 @@ impl Member {
             command.env("RUST_BACKTRACE", backtrace);
         }
         if let Some(user) = start.user {
-            // std gives up the other groups before it changes the user.
-            command.gid(user.gid).uid(user.uid);
+            children::run_as(&mut command, user);
         }
         let child = command.spawn()?;
         let process = ProcessId(child.id().try_into().map_err(|_| ErrorKind::InvalidData)?);

@@ -306,6 +306,7 @@ class Disk:
         """One folder of the state takes no writes."""
         folder = self.state / name
         folder.mkdir(mode=0o700, exist_ok=True)
+        shutil.chown(folder, "_porchd", "_porchd")
         subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
 

@@ -7,6 +7,7 @@ standard input what to do, it answers with one line of JSON each:
     polls N MS       N long polls of MS each begin, half of them on each protocol
     upload SECONDS   an upload begins that takes so long, on each protocol
     long             waits for polls and uploads: what became of each
+    rest             ends all clients when each has its answer, and counts
 
 A request is sent again only where the protocol says that nobody has acted on it: a kept HTTP/1.1 connection that
 was closed before a byte of the answer, a stream above the last one of a GOAWAY, or one that was refused. It counts
@@ -64,7 +65,8 @@ class Line:
         length = "" if body is None else f"Content-Length: {body[0]}\r\n"
         head = b""
         try:
-            self.writer.write(f"{'GET' if body is None else 'PUT'} {target} HTTP/1.1\r\nHost: {HOST}\r\n{length}\r\n".encode())
+            method = "GET" if body is None else "PUT"
+            self.writer.write(f"{method} {target} HTTP/1.1\r\nHost: {HOST}\r\n{length}\r\n".encode())
             if body:
                 async for part in body[1]:
                     self.writer.write(part)
@@ -208,12 +210,12 @@ class Clients:
     """All of them."""
 
     def __init__(self):
-        self.book, self.long = Book(), []
+        self.book, self.long, self.over = Book(), [], False
 
     async def live(self, protocol):
         """One client, for ever."""
         line = None
-        while True:
+        while not self.over:
             begun = time.monotonic()
             while True:
                 try:
@@ -263,7 +265,10 @@ class Clients:
 
     async def told(self, words):
         """What one line asks for."""
-        if words[0] == "count":
+        if words[0] == "rest":
+            self.over = True
+            await asyncio.wait(self.lives)
+        if words[0] in ("count", "rest"):
             book, self.book = self.book, Book()
             return book.told()
         if words[0] == "polls":
@@ -287,12 +292,10 @@ async def trickle(seconds):
 
 async def main():
     clients = Clients()
-    lives = [asyncio.create_task(clients.live(protocol)) for protocol in ["http/1.1"] * 4 + ["h2"] * 3]
+    clients.lives = [asyncio.create_task(clients.live(protocol)) for protocol in ["http/1.1"] * 4 + ["h2"] * 3]
     loop = asyncio.get_running_loop()
     while words := (await loop.run_in_executor(None, sys.stdin.readline)).split():
         print(json.dumps(await clients.told(words)), flush=True)
-    for life in lives:
-        life.cancel()
 
 
 if __name__ == "__main__":

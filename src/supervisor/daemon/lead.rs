@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::admin::server::Talks;
 use crate::supervisor::control_socket::Change;
 use crate::supervisor::daemon::Daemon;
 use crate::supervisor::leading::Role;
@@ -21,7 +22,10 @@ impl Daemon {
     }
 
     /// Gives up what only one edge may have: when the future ends, another may take it.
-    pub async fn give_up_the_lead(&mut self) {
+    ///
+    /// What is left of it are those who talk on the control socket.
+    pub async fn give_up_the_lead(&mut self) -> Option<Talks> {
+        let talks = self.control_socket.talks();
         self.role.leads = false;
         self.control_socket.change(Change::Close);
         self.metrics.change(metrics::Change::Close);
@@ -29,6 +33,7 @@ impl Daemon {
         self.home_address.stop();
         self.certificates.stop_ordering_and_wait().await;
         self.certificates.state.release();
+        talks
     }
 
     /// Drains all listeners, whose sockets are closed, and closes what is left after `deadline`.
