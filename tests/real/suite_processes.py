@@ -333,8 +333,9 @@ def crashes(stage, times):
         bad += between["failures"]
     clients.end()
     median = statistics.median(seconds)
-    name = f"{times} crashes: the next connection is answered within 100 ms in the median"
-    check(name, median < 0.1, told_times(seconds))
+    # 100 ms on an idle machine: other suites and a fuzzer may run beside this one.
+    name = f"{times} crashes: the next connection is answered within half a second in the median"
+    check(name, median < 0.5, told_times(seconds))
     check("and no connection that is made after a crash is lost", lost == 0, lost)
     failed = [failure for told in seen for failure in told["failures"]]
     # Seven clients have one request each on its way.

@@ -11,7 +11,10 @@ const V1: &[u8] = b"PROXY TCP4 203.0.113.9 192.0.2.1 56324 443\r\n";
 /// A porch whose listeners expect the header `from` these.
 fn porch(home: &Home, from: &str, more: &str) -> Porch {
     let proxied = format!("bind: [ \"127.0.0.1:0\" ], proxy_protocol: {{ from: [ {from} ] }}");
-    let listeners = format!("listeners:\n  https: {{ {proxied}, tls: true }}\n  plain: {{ {proxied} }}\n");
+    let free = "{ bind: [ \"127.0.0.1:0\" ] }";
+    let listeners = format!(
+        "listeners:\n  https: {{ {proxied}, tls: true }}\n  plain: {{ {proxied} }}\n  http: {free}\n"
+    );
     let text = format!("{}{listeners}{more}", matrix(home, ""));
     Porch::new(&text.replace("matrix:\n", "matrix:\n  federation: false\n"))
 }
