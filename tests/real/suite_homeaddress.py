@@ -181,7 +181,8 @@ class Stage:
     def warnings(self):
         """How many there were of each record."""
         lines = [line for line in self.porch.said().splitlines() if " WARN " in line]
-        return [sum(record in line for line in lines) for record in (", A: ", ", AAAA: ")]
+        both = sum(", A and AAAA: " in line for line in lines)
+        return [both + sum(record in line for line in lines) for record in (", A: ", ", AAAA: ")]
 
     def lie(self, mode, fault):
         """One lie, told for three questions: nothing changes, and it is told once."""
