@@ -35,7 +35,7 @@ pub struct Answers<'a> {
 pub enum Called {
     /// It was answered.
     Answered,
-    /// It was answered, and another configuration is in force there.
+    /// It was answered, and the configuration that was asked for is in force there, or refused.
     Settled,
     /// Nobody is there to ask any more.
     Ended,
@@ -80,7 +80,7 @@ impl Answers<'_> {
             Ok(Handed { answer, bytes, descriptors }) => (Ok(answer), bytes, descriptors),
             Err(error) => (Err(Fault::from(&error)), Vec::new(), Vec::new()),
         };
-        let settled = call == Call::Settled { in_force: true } && answer.is_ok();
+        let settled = matches!(call, Call::Settled { .. }) && answer.is_ok();
         let head = serde_json::to_vec(&Reply { answer, warnings })?;
         let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         let sent = parcel::send(&socket, &head, &bytes, &borrowed, deadline);

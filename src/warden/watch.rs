@@ -187,6 +187,7 @@ impl Warden {
                 _ => tracing::error!("an edge has died: {how}"),
             }
             self.holdings.forget(id);
+            self.let_go();
             let why = member.failed.unwrap_or_else(|| format!("its edge has ended before it served: {how}"));
             acts.extend(self.plan.ended(id, well, &why, clock::now()));
         }
@@ -217,7 +218,7 @@ impl Warden {
         }
     }
 
-    /// Another configuration is in force at `id`.
+    /// The configuration that `id` has asked for is in force there, or refused.
     fn settled(&mut self, id: EdgeId) {
         if let Some(member) = self.members.iter().find(|member| member.id == id)
             && let Some(named) = &member.in_force
@@ -229,10 +230,15 @@ impl Warden {
                 self.follow(&loaded.config);
             }
         }
-        let asked = self.members.iter().filter_map(|member| member.asked.as_ref());
-        let in_force = self.members.iter().filter_map(|member| member.in_force.as_ref());
-        let named = asked.chain(in_force).map(|named| &named.inventory);
-        let all: Vec<&Inventory> = named.chain([&self.inventory]).collect();
+        self.let_go();
+    }
+
+    /// Closes what no edge accepts from any more: at a port that an old one alone names, connections would wait for ever.
+    fn let_go(&mut self) {
+        let accepts = |member: &&Member| self.plan.place(member.id) != Some(Place::Old);
+        let members = self.members.iter().filter(accepts);
+        let named = members.flat_map(|member| member.asked.iter().chain(&member.in_force));
+        let all: Vec<&Inventory> = named.map(|named| &named.inventory).chain([&self.inventory]).collect();
         self.holdings.keep(&all);
     }
 
@@ -290,7 +296,10 @@ impl Warden {
                 }
                 Vec::new()
             }
-            Note::Yielded => self.plan.yielded(id),
+            Note::Yielded => {
+                self.let_go();
+                self.plan.yielded(id)
+            }
             Note::Upgrade if self.plan.place(id) == Some(Place::Main) => self.plan.asked(Asked::Upgrade, now),
             Note::Reloading | Note::Stopping | Note::Upgrade => Vec::new(),
         }

@@ -140,6 +140,33 @@ fn reload_reaches_the_edge_and_a_refusal_changes_nothing() {
 }
 
 #[test]
+fn port_that_is_named_no_more_is_closed() {
+    let pair = Pair::start();
+    // An address that nobody else of this machine has, whatever runs beside this.
+    let free = || {
+        let [a, b, c, ..] = porchd::clock::random().to_ne_bytes();
+        SocketAddr::from(([127, a, b, c.clamp(2, 250)], 18_080))
+    };
+    let open = |addr: SocketAddr| TcpStream::connect(addr).is_ok();
+    let (one, other) = (free(), free());
+    let bind = |addr: SocketAddr| format!("\"127.0.0.1:0\", \"{addr}\"");
+    // A reload that is refused leaves nothing open.
+    pair.change("\"127.0.0.1:0\"", &bind(one));
+    pair.change("state_dir: ", "state_dir: /else");
+    assert!(!pair.ask("reload").status.success());
+    assert!(!open(one));
+    pair.change("state_dir: /else", "state_dir: ");
+    assert!(pair.ask("reload").status.success());
+    assert!(open(one));
+    // Nor does an upgrade leave what the old edge alone has named.
+    pair.change(&bind(one), &bind(other));
+    let done = pair.ask("upgrade");
+    assert!(done.status.success(), "{}", told(&done));
+    assert!(open(other));
+    until("the old port is closed", || !open(one));
+}
+
+#[test]
 fn what_is_beyond_the_walls_is_refused_by_name_and_an_upgrade_applies_it() {
     let pair = Pair::start();
     let root = pair.folder.path().join("root");
