@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use crate::acme::moment::Moment;
 use crate::admin::protocol::Answer;
@@ -249,7 +249,8 @@ impl Reloaded {
 }
 
 fn every(period: Duration) -> Interval {
-    let mut interval = interval(period);
+    // What is found at the start needs no second look.
+    let mut interval = interval_at((clock::now() + period).into(), period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
