@@ -15,9 +15,9 @@ impl Activated {
         Self { sockets }
     }
 
-    /// The addresses that nobody has asked for.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    /// Closes those that nobody has asked for; their addresses.
+    pub fn close(&mut self) -> Vec<SocketAddr> {
+        self.sockets.drain(..).filter_map(|socket| socket.local_addr().ok()).collect()
     }
 
     /// All sockets that listen on `addr` are one queue; `copies` of it. `None`: there is none.
@@ -39,9 +39,17 @@ mod tests {
         let addr = socket.local_addr().unwrap();
         let mut activated = Activated::new(vec![socket]);
         assert!(activated.take("127.0.0.1:1".parse().unwrap(), 2).is_none());
-        assert_eq!(activated.addresses(), [addr]);
         let sockets = activated.take(addr, 3).unwrap().unwrap();
         assert!(sockets.len() == 3 && sockets.iter().all(|socket| socket.local_addr().unwrap() == addr));
-        assert!(activated.take(addr, 1).is_none());
+        assert!(activated.take(addr, 1).is_none() && activated.close().is_empty());
+    }
+
+    #[test]
+    fn socket_that_nobody_asks_for_is_closed() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = socket.local_addr().unwrap();
+        let mut activated = Activated::new(vec![socket]);
+        assert_eq!(activated.close(), [addr]);
+        assert!(std::net::TcpStream::connect(addr).is_err());
     }
 }

@@ -73,9 +73,9 @@ impl InProcess {
         Self { activated, ..self }
     }
 
-    /// The sockets of a service manager that were not asked for yet.
-    pub fn activated(&self) -> &Activated {
-        &self.activated
+    /// Closes sockets of a service manager that nobody has asked for; their addresses.
+    pub fn close_unasked(&mut self) -> Vec<SocketAddr> {
+        self.activated.close()
     }
 
     /// What the configuration says is done with privileges: it must be theirs alone who have them.

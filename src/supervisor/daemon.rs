@@ -97,8 +97,9 @@ impl Daemon {
     ) -> Result<(Self, Notices), StartError> {
         // A limit that can't be raised is still one to count with.
         let descriptors = limits::raise_descriptors().unwrap_or(LEAST_DESCRIPTORS);
-        let mut state = State::default();
+        let mut state = State::at_start();
         let prepared = prepare(&mut *provision, None, &mut state, &role)?;
+        state.started();
         let Prepared { generation, snapshot, store, opened, mut files, .. } = prepared;
         let Prepared { socket, metrics, target, mut notices, .. } = prepared;
         let logs = if role.embedded {

@@ -1,5 +1,8 @@
 //! The state folder as it was found, and what the ACME thread needs of the configuration and its files.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use crate::acme::client::Client;
 use crate::acme::preflight::Listening;
 use crate::acme::records::Stored;
@@ -24,7 +27,13 @@ pub struct State {
     /// What the ACME thread published last.
     pub managed: Vec<Managed>,
     incidents: Incidents,
+    /// How often it is still tried to have the lock that another process has.
+    tries: u32,
 }
+
+/// Three seconds in all: what was killed has written its last by then.
+const TRIES: u32 = 30;
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 struct Opened {
     // Until the ACME thread takes them.
@@ -141,10 +150,26 @@ impl State {
 
     /// Takes the lock, unless this process has it.
     fn hold(&mut self, vault: &Vault) -> Result<(), VaultError> {
-        if self.lock.is_none() {
-            self.lock = Some(vault.lock()?);
+        while self.lock.is_none() {
+            match vault.lock() {
+                Err(error) if error.is_held() && self.tries > 0 => {
+                    self.tries -= 1;
+                    sleep(BETWEEN_TRIES);
+                }
+                locked => self.lock = Some(locked?),
+            }
         }
         Ok(())
+    }
+
+    /// The state of a start, while nothing waits for this thread: a porchd that is just ending gets a moment for it.
+    pub fn at_start() -> Self {
+        Self { tries: TRIES, ..Self::default() }
+    }
+
+    /// The start is over: from now on others wait for this thread.
+    pub fn started(&mut self) {
+        self.tries = 0;
     }
 
     /// The certificates that were ordered, as far as `config` wants to have any ordered.

@@ -77,6 +77,11 @@ impl Steering {
         }
     }
 
+    /// Whether the warden is gone: another one may be starting already.
+    pub fn is_left_alone(&self) -> bool {
+        self.warden().is_some_and(|warden| warden.ended)
+    }
+
     /// The warden, if there is one.
     pub fn warden(&self) -> Option<&Warden> {
         match self {
@@ -182,8 +187,10 @@ mod tests {
         assert_eq!(steering.next().await, Asked::Upgraded { failed: Some("why".to_owned()) });
         warden.write_all(b"ad\"\n").unwrap();
         assert_eq!(steering.next().await, Asked::Lead);
+        assert!(!steering.is_left_alone());
         drop(warden);
         assert_eq!(steering.next().await, Asked::Stop);
+        assert!(steering.is_left_alone());
     }
 
     #[tokio::test]

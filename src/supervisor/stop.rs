@@ -15,6 +15,9 @@ impl Control {
         self.tell(Standing::Stopping);
         // The CA would look for proofs at addresses that are closed now, and count it as a failure.
         self.daemon.stop_ordering();
+        if self.inbox.steering.is_left_alone() {
+            self.daemon.give_up_the_lead().await;
+        }
         let limit = self.daemon.in_force().config.drain.stop;
         tracing::info!(connections = self.daemon.open(), "stopping: connections drain for {limit:?} at most");
         let mut deadline = pin!(sleep(limit));

@@ -279,6 +279,11 @@ impl Warden {
                 let acts = self.plan.ready(id, now);
                 if self.plan.place(id) == Some(Place::Main) {
                     tell(notify::ready(&status));
+                    for addr in self.provision.close_unasked() {
+                        tracing::warn!(
+                            "no listener has the address {addr}: the socket that was left for it is closed"
+                        );
+                    }
                 }
                 acts
             }
