@@ -168,6 +168,8 @@ impl Control {
             Request::Ca(reply) => drop(reply.send(self.daemon.in_force().ca_pem())),
             Request::Challenges(reply) => drop(reply.send(self.daemon.certificates().challenges.clone())),
             Request::Lead => self.lead(),
+            // That it went well is told once this edge accepts no more: what is asked next meets the new one.
+            Request::Upgraded(None) => {}
             Request::Upgraded(failed) => self.tell_upgraded(failed),
             Request::Stop | Request::Abort | Request::Yield => {}
         }

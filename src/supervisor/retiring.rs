@@ -36,6 +36,7 @@ impl Control {
             let request = tokio::select! {
                 () = &mut closing, if !closed => {
                     closed = true;
+                    self.tell_upgraded(None);
                     self.daemon.retire_all(limit);
                     continue;
                 }
