@@ -1,7 +1,7 @@
 //! The edge: what the warden starts in place of a command. It meets the warden on its standard input, confines
 //! itself, and serves.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use crate::cli::run::fail;
 use crate::config;
 use crate::os::confine::{self, Held};
 use crate::os::waiting;
-use crate::provision::calls::Note;
+use crate::provision::calls::{self, Note};
 use crate::provision::from_warden::FromWarden;
 use crate::provision::{Provision, ProvisionError, walls};
 use crate::supervisor;
@@ -64,12 +64,14 @@ fn confine(provision: &mut FromWarden, confine: bool) -> Result<Option<Held>, St
     confine::edge(&walls::around(&wanted)).map(Some).map_err(|error| error.to_string())
 }
 
-/// Tells the warden, who tells whoever asked for an upgrade.
-fn tell(notes: &UnixStream, why: &str) {
-    use std::io::Write;
-    let mut line = serde_json::to_vec(&Note::Failed(why.to_owned())).unwrap_or_default();
-    line.push(b'\n');
-    let mut notes = notes;
-    // Standard error has it all the same.
-    let _ = notes.write_all(&line);
+/// Tells the warden, who tells whoever asked for an upgrade. A file with many errors makes a long text, of which the
+/// begin is enough there: standard error has all of it.
+fn tell(mut notes: &UnixStream, why: &str) {
+    let note = Note::Failed(why.chars().take(MOST_TOLD).collect());
+    if let Ok(line) = calls::line(&note) {
+        let _ = notes.write_all(&line);
+    }
 }
+
+/// Characters; written as JSON they fit into a line.
+const MOST_TOLD: usize = 8_000;

@@ -1,8 +1,8 @@
 //! How many connections are open, over all threads: in total and of each client address.
 //!
 //! At the total bound accepting waits (the kernel's backlog holds newcomers) until a connection that idles has
-//! given way; above the bound of one address a connection is dropped at once. One lock, taken when a connection begins and ends, never
-//! on the way of a request.
+//! given way; above the bound of one address a connection is dropped at once. One lock, taken when a connection
+//! begins and ends, never on the way of a request.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

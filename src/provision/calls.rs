@@ -195,6 +195,16 @@ pub enum Note {
     Upgrade,
 }
 
+/// An order or a note as it is written: a line.
+///
+/// # Errors
+/// `InvalidInput`: it is longer than any may be.
+pub fn line(said: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(said)?;
+    line.push(b'\n');
+    if line.len() > LONGEST_LINE { Err(ErrorKind::InvalidInput.into()) } else { Ok(line) }
+}
+
 /// A failed act, as it is told to the other process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {

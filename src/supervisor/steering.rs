@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream as SystemStream;
 use tokio::net::UnixStream;
 
 use crate::os::notify;
-use crate::provision::calls::{LONGEST_LINE, Note, Order};
+use crate::provision::calls::{self, LONGEST_LINE, Note, Order};
 use crate::supervisor::signals::Signals;
 
 /// What is asked from above.
@@ -117,13 +117,8 @@ impl Warden {
     /// # Errors
     /// When it is gone, or does not read.
     pub fn note(&self, note: &Note) -> io::Result<()> {
-        let mut line = serde_json::to_vec(note)?;
-        line.push(b'\n');
-        if line.len() > LONGEST_LINE {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
         // Notes are short and few: there is room for a line, or the warden is stuck.
-        (&self.notes).write_all(&line)
+        (&self.notes).write_all(&calls::line(note)?)
     }
 
     async fn next(&mut self) -> Asked {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::os::children::{self, ProcessId};
 use crate::os::users::User;
-use crate::provision::calls::{LONGEST_LINE, Note, Order};
+use crate::provision::calls::{self, LONGEST_LINE, Note, Order};
 use crate::provision::inventory::Inventory;
 use crate::warden::plan::EdgeId;
 
@@ -107,9 +107,7 @@ impl Member {
     /// # Errors
     /// When it is gone, or does not read.
     pub fn tell(&self, order: &Order) -> io::Result<()> {
-        let mut line = serde_json::to_vec(order)?;
-        line.push(b'\n');
-        (&self.orders).write_all(&line)
+        (&self.orders).write_all(&calls::line(order)?)
     }
 
     /// What it has told.

@@ -92,7 +92,9 @@ fn cure(name: &str) -> String {
     if cfg!(target_os = "openbsd") {
         format!("useradd -d /var/empty -s /sbin/nologin -L porchd {name}")
     } else {
-        format!("useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {name}")
+        format!(
+            "useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin {name}"
+        )
     }
 }
 

@@ -33,12 +33,18 @@ impl Pair {
     }
 
     fn run(text: &str, program: &Path) -> Self {
+        Self::run_by(text, |file| {
+            let mut command = Command::new(program);
+            command.args(["run", "-f", file]).stdin(Stdio::null()).env_remove("NOTIFY_SOCKET");
+            command
+        })
+    }
+
+    fn run_by(text: &str, command: impl FnOnce(&str) -> Command) -> Self {
         let folder = Folder::new();
         let user = if is_root() { "user: nobody\n" } else { "" };
         let file = folder.file("porchd.yaml", &format!("{user}{text}"));
-        let mut command = Command::new(program);
-        command.args(["run", "-f", &file]).stdin(Stdio::null()).env_remove("NOTIFY_SOCKET");
-        let mut pair = Self { said: Said::start(command), folder, address: ([0, 0, 0, 0], 0).into() };
+        let mut pair = Self { said: Said::start(command(&file)), folder, address: ([0, 0, 0, 0], 0).into() };
         let ready = pair.logged("ready: http on ");
         let address = ready.split("http on ").nth(1).and_then(|rest| rest.split(';').next());
         pair.address = address.and_then(|text| text.trim().parse().ok()).expect("an address");
@@ -229,6 +235,56 @@ fn upgrade_keeps_the_process_the_port_and_whoever_is_in_the_midst() {
     });
     pair.signal("TERM");
     assert_eq!(pair.said.end().0, Some(0));
+}
+
+#[test]
+fn whoever_stays_after_an_upgrade_is_let_go_at_its_deadline() {
+    let pair = Pair::start();
+    pair.change("state_dir: ", "drain: { upgrade: 100ms }\nstate_dir: ");
+    assert!(pair.ask("reload").status.success());
+    let mut stays = TcpStream::connect(pair.address).expect("the port is open");
+    stays.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stays.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").expect("sent");
+    let mut first = [0; 64];
+    assert!(stays.read(&mut first).expect("an answer") > 0);
+    let done = pair.ask("upgrade");
+    assert!(done.status.success(), "{}", told(&done));
+    assert!(stays.read_to_end(&mut Vec::new()).is_ok(), "it is closed");
+    until("the old edge is gone", || pair.edges().len() == 1);
+}
+
+#[test]
+fn walls_are_left_out_when_that_is_asked_for() {
+    let pair = Pair::run_by(TEXT, |file| {
+        let mut command = porchd(&["run", "--confine", "off", "-f", file]);
+        command.stdin(Stdio::null());
+        command
+    });
+    let status = fs::read_to_string(format!("/proc/{}/status", pair.edges()[0])).expect("a process");
+    assert!(status.contains("Seccomp:\t0"), "{status}");
+    assert_eq!(pair.get(), "one");
+}
+
+#[test]
+fn socket_that_a_service_manager_has_opened_is_taken_also_over_an_upgrade() {
+    for more in ["", "--one-process"] {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = socket.local_addr().expect("an address");
+        // Nobody but the one who inherits it has it, or the port could not be listened on a second time.
+        let text = TEXT.replace("127.0.0.1:0", &addr.to_string());
+        let pair = Pair::run_by(&text, |file| {
+            let mut command = Command::new("sh");
+            let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+            command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_porchd"), "run", "-f", file]);
+            command.args(Some(more).filter(|more| !more.is_empty()));
+            command.stdin(std::os::fd::OwnedFd::from(socket)).env_remove("NOTIFY_SOCKET");
+            command
+        });
+        assert_eq!((pair.address, pair.get().as_str()), (addr, "one"), "{more}");
+        let upgraded = pair.ask("upgrade");
+        assert_eq!(upgraded.status.success(), more.is_empty(), "{}", told(&upgraded));
+        assert_eq!(pair.get(), "one");
+    }
 }
 
 #[test]
