@@ -323,7 +323,7 @@ fn code(reason: Reason) -> RevocationReason {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tokio::net::TcpListener;
+    use tokio::net::TcpSocket;
 
     use super::*;
     use crate::acme::fake::{Fake, Fault};
@@ -464,7 +464,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_ca_that_is_not_there_is_told_by_its_address() {
         let mut desk = Desktop::new().await;
-        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+        let reserved = TcpSocket::new_v4().unwrap();
+        reserved.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let closed = reserved.local_addr().unwrap();
         desk.fake.authority.directory = format!("https://{closed}/dir").into();
         assert_eq!(desk.refused().await.text, format!("cannot reach fake: connect to {closed}: refused"));
         desk.fake.authority.directory = "https://no-such-host.invalid/dir".into();

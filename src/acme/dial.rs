@@ -148,7 +148,7 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -165,20 +165,24 @@ mod tests {
         assert_eq!(by_turns(Vec::new()), []);
     }
 
-    async fn closed_port() -> SocketAddr {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap()
+    /// A port that nobody else gets and where nobody listens: connections are refused.
+    fn closed_port() -> (TcpSocket, SocketAddr) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(address("127.0.0.1:0")).unwrap();
+        let closed = socket.local_addr().unwrap();
+        (socket, closed)
     }
 
     #[tokio::test]
     async fn refusals_are_told_by_address() {
-        let closed = closed_port().await;
+        let (_reserved, closed) = closed_port();
         let error = connect("127.0.0.1", closed.port()).await.unwrap_err();
         assert_eq!(error.to_string(), format!("connect to {closed}: refused"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_refuses_does_not_stop_the_next() {
-        let closed = closed_port().await;
+        let (_reserved, closed) = closed_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let open = listener.local_addr().unwrap();
         assert_eq!(race(&[closed, open]).await.unwrap().peer_addr().unwrap(), open);

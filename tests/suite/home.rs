@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -78,7 +79,7 @@ pub(crate) struct Home {
 impl Home {
     /// A home that answers every request as `script` says; `/health` is always answered.
     pub(crate) fn new(script: impl Fn(&Seen) -> Act + Send + Sync + 'static) -> Self {
-        Self::at("127.0.0.1:0", script)
+        Self::at(&own_loopback(), script)
     }
 
     /// A home at a given address.
@@ -129,6 +130,14 @@ impl Home {
         // Wakes the accept loop, which then drops the listener.
         drop(TcpStream::connect(self.address));
     }
+}
+
+/// A place to listen that nobody else of this run is given, after this home has gone either: where a port of
+/// 127.0.0.1 is free again, the next test's home gets it and answers what should wait. Linux has all of 127/8.
+pub(crate) fn own_loopback() -> String {
+    static HOMES: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = HOMES.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    if cfg!(target_os = "linux") { format!("127.64.{high}.{low}:0") } else { "127.0.0.1:0".into() }
 }
 
 impl Drop for Home {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener};
 
 use crate::client::{Answer, Client};
-use crate::home::{Act, Home, later, ok};
+use crate::home::{Act, Home, later, ok, own_loopback};
 use crate::patience::until;
 use crate::porch::{Porch, matrix};
 use crate::streams::Streams;
@@ -208,7 +208,7 @@ fn a_reload_opens_moves_and_closes_the_address() {
     let first = address(&porch);
     porch.reload(&matrix(&home, &format!("{METRICS}threads: 2\n"))).expect("nothing new");
     assert_eq!(address(&porch), first, "it stays");
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let free = TcpListener::bind(own_loopback()).and_then(|socket| socket.local_addr()).expect("a port");
     let moved = format!("admin: {{ socket: false, metrics: \"{free}\" }}\n");
     porch.reload(&matrix(&home, &moved)).expect("a free port");
     assert_eq!(address(&porch), free);

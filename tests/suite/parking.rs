@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::client::{Answer, Client};
-use crate::home::{Home, later, ok};
+use crate::home::{Home, later, ok, own_loopback};
 use crate::porch::{Porch, matrix};
 use crate::streams::Streams;
 
@@ -194,7 +194,7 @@ fn a_client_is_told_to_go_on_when_home_can_take_its_body() {
 fn the_edge_answers_what_it_can_by_itself() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    let home = Home::asked_by_all("127.0.0.1:0", move |seen| {
+    let home = Home::asked_by_all(&own_loopback(), move |seen| {
         count.fetch_add(1, Ordering::Relaxed);
         match seen.target() {
             "/_matrix/client/versions" => ok("{\"versions\":[\"v1.11\"]}"),

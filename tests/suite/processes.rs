@@ -2,11 +2,12 @@
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::home::own_loopback;
 use crate::patience::{PATIENCE, until};
 use crate::process::{Folder, Said, porchd};
 
@@ -148,11 +149,7 @@ fn reload_reaches_the_edge_and_a_refusal_changes_nothing() {
 #[test]
 fn port_that_is_named_no_more_is_closed() {
     let pair = Pair::start();
-    // An address that nobody else of this machine has, whatever runs beside this.
-    let free = || {
-        let [a, b, c, ..] = porchd::clock::random().to_ne_bytes();
-        SocketAddr::from(([127, a, b, c.clamp(2, 250)], 18_080))
-    };
+    let free = || TcpListener::bind(own_loopback()).expect("loopback").local_addr().expect("an address");
     let open = |addr: SocketAddr| TcpStream::connect(addr).is_ok();
     let (one, other) = (free(), free());
     let bind = |addr: SocketAddr| format!("\"127.0.0.1:0\", \"{addr}\"");
@@ -268,7 +265,7 @@ fn walls_are_left_out_when_that_is_asked_for() {
 #[test]
 fn socket_that_a_service_manager_has_opened_is_taken_also_over_an_upgrade() {
     for more in ["", "--one-process"] {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = socket.local_addr().expect("an address");
         // Nobody but the one who inherits it has it, or the port could not be listened on a second time.
         let text = TEXT.replace("127.0.0.1:0", &addr.to_string());

@@ -9,7 +9,7 @@ use porchd::admin::status::{Presence, Status};
 use porchd::incidents::record::{End, Incident};
 
 use crate::control::asks;
-use crate::home::{Home, ok};
+use crate::home::{Home, ok, own_loopback};
 use crate::patience::until;
 use crate::porch::{Porch, matrix};
 
@@ -25,7 +25,7 @@ fn with_home() -> (Porch, Home, PathBuf) {
 
 /// One before a home where nothing listens.
 fn without_home() -> (Porch, PathBuf, SocketAddr) {
-    let gone = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let gone = TcpListener::bind(own_loopback()).expect("a port").local_addr().expect("an address");
     let text = format!("matrix:\n  server_name: example.com\n  home: {gone}\n{SOCKET}");
     let porch = Porch::new(&text);
     let socket = porch.folder().join("run/s");

@@ -81,11 +81,17 @@ async fn connection_that_the_backend_closed_is_not_used() {
     }
 }
 
+/// A port that nobody else gets and where nobody listens: connections are refused.
+fn reserved() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = socket.local_addr().unwrap();
+    (socket, addr)
+}
+
 #[tokio::test(start_paused = true)]
 async fn request_is_not_sent_while_the_backend_is_away_and_is_once_it_is_back() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    drop(listener);
+    let (_reserved, addr) = reserved();
     let group = fake::groups(&[fake::upstream(&[BackendAddress::Socket(addr)])]).remove(0);
     let error = error(Pools::new().send(&group, get(&Method::GET)).await.0);
     assert_eq!(error.progress, Progress::NotSent);
@@ -94,10 +100,7 @@ async fn request_is_not_sent_while_the_backend_is_away_and_is_once_it_is_back() 
 
 #[tokio::test(start_paused = true)]
 async fn backend_that_restarts_within_the_budget_costs_nothing() {
-    // Reserved, not listening: connections are refused until the script starts.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let addr = socket.local_addr().unwrap();
+    let (socket, addr) = reserved();
     let group = fake::groups(&[fake::upstream(&[BackendAddress::Socket(addr)])]).remove(0);
     let pools = Pools::new();
     let start = async {
@@ -182,7 +185,7 @@ async fn long_poll_whose_backend_restarts_gets_a_whole_budget_again() {
 
 #[tokio::test]
 async fn other_backend_is_tried_when_one_refuses() {
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_reserved, dead) = reserved();
     let backend = Fake::answering(OK).await;
     for balance in [Balance::RoundRobin, Balance::LeastConnections] {
         let mut def = fake::upstream(&[BackendAddress::Socket(dead), BackendAddress::Socket(backend.addr)]);
