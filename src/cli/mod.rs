@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::running::Running;
 use crate::warden::member;
-use crate::warden::succession::{self, Understood};
+use crate::warden::trial::{self, Understood};
 
 pub mod certs;
 pub mod check;
@@ -123,7 +123,7 @@ pub fn main_with(inside: fn()) -> ExitCode {
     // What the warden starts is named, and told nothing on its command line.
     match std::env::args_os().next().as_deref().and_then(|name| name.to_str()) {
         Some(member::TITLE) => return edge::run(inside),
-        Some(succession::TRIAL) => return output::print(&running::as_json(&Understood::own())),
+        Some(trial::TRIAL) => return output::print(&running::as_json(&Understood::own(std::io::stdin()))),
         _ => {}
     }
     match Arguments::parse().command {

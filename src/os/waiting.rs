@@ -70,10 +70,10 @@ unsafe fn errno() -> *mut libc::c_int {
 }
 
 impl Caught {
-    /// Catches `signals` from now on.
+    /// Catches `signals` from now on, also those that were held back for it.
     ///
     /// # Errors
-    /// Those of socketpair(2) and sigaction(2).
+    /// Those of socketpair(2), sigaction(2) and sigprocmask(2).
     pub fn catch(signals: &[i32]) -> io::Result<Self> {
         let (heard, told) = UnixStream::pair()?;
         heard.set_nonblocking(true)?;
@@ -81,6 +81,7 @@ impl Caught {
         INTO.store(told.into_raw_fd(), Ordering::Relaxed);
         let handler: extern "C" fn(libc::c_int) = note;
         signals.iter().try_for_each(|&signal| set(signal, handler as usize, libc::SA_RESTART))?;
+        hold_back(signals, false)?;
         Ok(Self(heard))
     }
 
@@ -107,6 +108,24 @@ impl Caught {
 /// Those of sigaction(2).
 pub fn ignore(signals: &[i32]) -> io::Result<()> {
     signals.iter().try_for_each(|&signal| set(signal, libc::SIG_IGN, 0))
+}
+
+/// Holds `signals` back, over execve(2) too, until they are let through.
+///
+/// # Errors
+/// Those of sigprocmask(2).
+pub fn hold_back(signals: &[i32], back: bool) -> io::Result<()> {
+    let how = if back { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: a set is plain memory, made whole by sigemptyset(3) before it is used; nobody asks for the old one.
+    let failed = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        signals.iter().for_each(|&signal| {
+            libc::sigaddset(&raw mut set, signal);
+        });
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut())
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(failed)) }
 }
 
 fn set(signal: i32, handler: usize, flags: libc::c_int) -> io::Result<()> {

@@ -13,7 +13,7 @@ use crate::provision::{Provision, ProvisionError};
 use crate::warden::holdings::Holdings;
 use crate::warden::member::{Member, Named};
 
-/// Whoever asks has asked whole, and takes the answer whole. A taken-over edge can hold the warden up so long.
+/// Whoever asks has asked whole, and takes the answer whole. A taken-over edge can hold the warden up so long, twice.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// More sockets than any machine has cores.
 const MOST_COPIES: usize = 1024;
@@ -83,7 +83,8 @@ impl Answers<'_> {
         let settled = matches!(call, Call::Settled { .. }) && answer.is_ok();
         let head = serde_json::to_vec(&Reply { answer, warnings })?;
         let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-        let sent = parcel::send(&socket, &head, &bytes, &borrowed, deadline);
+        // What was done may have taken long: a firewall's program that hangs, a disk that is slow.
+        let sent = parcel::send(&socket, &head, &bytes, &borrowed, clock::now() + PATIENCE);
         // They may be a key.
         bytes.zeroize();
         sent?;

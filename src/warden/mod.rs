@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! watch.rs       the loop: signals, edges that ask, tell and end
-//! succession.rs  the binary on disk takes the warden's place
+//! trial.rs       whether the binary on disk can take the warden's place; succession.rs: how it does
 //! answers.rs     what an edge is answered
 //! member.rs      one edge: its process and sockets; holdings.rs: what outlives it
 //! plan.rs (P)    which edges run, and which of them leads
@@ -16,6 +16,7 @@ pub mod holdings;
 pub mod member;
 pub mod plan;
 pub mod succession;
+pub mod trial;
 pub mod watch;
 
 use std::io;
@@ -117,9 +118,11 @@ fn begin(options: Options) -> Result<ExitCode, StartError> {
     let text = strict.configuration().map_err(StartError::Unreadable)?;
     let config = config::load(&text, &strict.configuration_name())?.config;
     let user = user(&config)?;
+    // Not to be had any more, where the warden is confined.
+    let program = std::env::current_exe()?;
     confine::warden(asks_tunnels(&config))?;
     let provision = InProcess::for_edge(options.file, as_whom(user)).with_activated(options.activated);
-    Warden::new(provision, user, options.confine, &config, text)?.watch(None)
+    Warden::new(provision, program, user, options.confine, &config, text)?.watch(None)
 }
 
 /// Takes the place of another warden. Whatever is wrong now, its edges serve: nothing here may end them.
@@ -131,7 +134,9 @@ fn go_on(options: Options, left: Succession) -> Result<ExitCode, StartError> {
     let user = user(&config).unwrap_or(left.user);
     let _ = confine::warden(asks_tunnels(&config));
     let provision = || InProcess::for_edge(options.file.clone(), as_whom(user));
-    let warden = |config: &Config| Warden::new(provision(), user, options.confine, config, left.text.clone());
+    let warden = |config: &Config| {
+        Warden::new(provision(), left.program.clone(), user, options.confine, config, left.text.clone())
+    };
     let warden =
         warden(&config).or_else(|_| warden(&Config { log: load(NOTHING)?.log, ..config.clone() }))?;
     warden.watch(Some(left))

@@ -3,11 +3,15 @@
 //! At any time there is at most one main edge, one next edge that an upgrade is starting, and any number of old ones
 //! that drain. What only one edge may have (the lead) is given to the main edge when nobody else has it.
 
+mod act;
+
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::model::limits::Drain;
 use crate::provision::calls::Order;
+pub use crate::warden::plan::act::{Act, Asked};
 
 /// An edge, by a number that is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,52 +35,12 @@ pub struct Edge {
     pub id: EdgeId,
     /// What it is.
     pub place: Place,
-    /// When it was started.
-    pub begun: Instant,
+    /// When it is ended unless it has done by then what it was told: to serve, to give up the lead, to be gone.
+    pub deadline: Option<Instant>,
     /// Since when it serves.
     pub ready: Option<Instant>,
     /// Whether it has what only one may have.
     pub leads: bool,
-}
-
-/// What is asked of the warden by signals and by its main edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// Take the new configuration.
-    Reload,
-    /// Drain and end; again: now.
-    Stop,
-    /// Open the logs again.
-    Reopen,
-    /// Replace warden and edge by the binary on disk.
-    Upgrade,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
-    /// Start an edge.
-    Start {
-        /// Which it will be.
-        id: EdgeId,
-        /// Whether it leads from the start on.
-        leads: bool,
-        /// Whether it begins with the file of now, or with the configuration that was in force.
-        anew: bool,
-    },
-    /// Tell an edge.
-    Tell(EdgeId, Order),
-    /// End an edge at once.
-    Kill(EdgeId),
-    /// Open the warden's own log again.
-    Reopen,
-    /// Have the binary on disk take the warden's place.
-    Replace,
-    /// End.
-    Exit {
-        /// Whether all is well.
-        well: bool,
-    },
 }
 
 /// The plan.
@@ -86,17 +50,20 @@ pub struct Plan {
     next_id: u64,
     /// Whether any edge has ever served: before, a failure is one of the start.
     served: bool,
-    stop: Option<Stop>,
+    /// When porchd stops: whether every edge that has ended has ended well.
+    stop: Option<bool>,
     restart: Restart,
-    /// How long a stop may take.
-    stop_limit: Duration,
+    limits: Drain,
+    upgrade: Upgrade,
 }
 
-#[derive(Debug, Clone)]
-struct Stop {
-    deadline: Instant,
-    /// Whether every edge that has ended has ended well.
-    well: bool,
+/// What came while an upgrade was starting its edge.
+#[derive(Debug, Clone, Default)]
+struct Upgrade {
+    /// The configuration changed after the new edge was started: it may have read the file before.
+    stale: bool,
+    /// Another upgrade was asked for: the binary may be another one by now.
+    again: bool,
 }
 
 /// When the next main edge is started, after one has died.
@@ -113,26 +80,22 @@ pub const START_LIMIT: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_secs(60);
 /// Between two starts of an edge that dies again and again, at the most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long an edge that is replaced may keep the lead: it waits for a certificate's last write at the most.
+pub const YIELD_LIMIT: Duration = Duration::from_secs(60);
 /// What an edge gets beyond its own deadline.
 const GRACE: Duration = Duration::from_secs(15);
 
 impl Plan {
-    /// Nothing runs yet; a stop may take `stop_limit`.
-    pub fn new(stop_limit: Duration) -> Self {
-        Self {
-            edges: Vec::new(),
-            next_id: 1,
-            served: false,
-            stop: None,
-            restart: Restart::default(),
-            stop_limit,
-        }
+    /// Nothing runs yet; edges drain as `limits` says.
+    pub fn new(limits: Drain) -> Self {
+        let (restart, upgrade) = (Restart::default(), Upgrade::default());
+        Self { edges: Vec::new(), next_id: 1, served: false, stop: None, restart, limits, upgrade }
     }
 
     /// Goes on with edges that another warden has started.
-    pub fn of(edges: Vec<Edge>, stop_limit: Duration) -> Self {
+    pub fn of(edges: Vec<Edge>, limits: Drain) -> Self {
         let next_id = edges.iter().map(|edge| edge.id.0 + 1).max().unwrap_or(1);
-        Self { edges, next_id, served: true, ..Self::new(stop_limit) }
+        Self { edges, next_id, served: true, ..Self::new(limits) }
     }
 
     /// The edges.
@@ -145,14 +108,14 @@ impl Plan {
         self.edges.iter().find(|edge| edge.id == id).map(|edge| edge.place)
     }
 
-    /// How long a stop may take.
-    pub fn stop_limit(&self) -> Duration {
-        self.stop_limit
+    /// How edges drain.
+    pub fn limits(&self) -> Drain {
+        self.limits
     }
 
-    /// How long a stop may take from now on.
-    pub fn set_stop_limit(&mut self, limit: Duration) {
-        self.stop_limit = limit;
+    /// How edges drain from now on.
+    pub fn set_limits(&mut self, limits: Drain) {
+        self.limits = limits;
     }
 
     /// Starts the first edge.
@@ -162,28 +125,17 @@ impl Plan {
 
     /// Starts the edge of an upgrade.
     pub fn upgrade(&mut self, now: Instant) -> Vec<Act> {
+        self.upgrade = Upgrade::default();
         vec![self.start(Place::Next, true, now)]
-    }
-
-    /// Why an upgrade can't begin now.
-    fn no_upgrade(&self) -> Option<&'static str> {
-        if self.stop.is_some() {
-            Some("porchd is stopping")
-        } else if self.at(Place::Next).is_some() {
-            Some("another upgrade is not over yet")
-        } else if self.at(Place::Main).is_none_or(|main| main.ready.is_none()) {
-            Some("no edge serves that could be replaced; one is being started")
-        } else {
-            None
-        }
     }
 
     /// What `asked` leads to.
     pub fn asked(&mut self, asked: Asked, now: Instant) -> Vec<Act> {
         match asked {
             Asked::Reload => match self.at(Place::Main) {
+                // The next edge begins with the file of now, unless it has read it already.
                 Some(main) => vec![Act::Tell(main.id, Order::Reload)],
-                // The next edge begins with the file of now, and at once.
+                // One is started at once, with the file of now.
                 None => {
                     self.restart = Restart { due: Some(now), anew: true, ..self.restart };
                     self.tick(now)
@@ -193,14 +145,20 @@ impl Plan {
                 let tell = self.edges.iter().map(|edge| Act::Tell(edge.id, Order::Reopen));
                 std::iter::once(Act::Reopen).chain(tell).collect()
             }
-            Asked::Upgrade => match self.no_upgrade() {
-                None => vec![Act::Replace],
-                Some(why) => self.upgrade_failed(why),
-            },
+            Asked::Upgrade if self.stop.is_some() => self.upgrade_failed("porchd is stopping"),
+            Asked::Upgrade if self.serves() => vec![Act::Replace],
+            // Once an edge serves. Whoever asked during an upgrade hears what becomes of that one.
+            Asked::Upgrade => {
+                self.upgrade.again = true;
+                Vec::new()
+            }
             Asked::Stop => {
                 self.restart.due = None;
-                let deadline = now + self.stop_limit + GRACE;
-                self.stop.get_or_insert(Stop { deadline, well: true });
+                self.stop.get_or_insert(true);
+                let deadline = after(now, self.limits.stop + GRACE);
+                for edge in &mut self.edges {
+                    edge.deadline = edge.deadline.into_iter().chain(deadline).min();
+                }
                 let tell = self.edges.iter().map(|edge| Act::Tell(edge.id, Order::Stop));
                 tell.chain(self.exit()).collect()
             }
@@ -216,26 +174,57 @@ impl Plan {
     /// Edge `id` serves.
     pub fn ready(&mut self, id: EdgeId, now: Instant) -> Vec<Act> {
         self.served = true;
+        let stopping = self.stop.is_some();
         let mut acts = Vec::new();
         if self.place(id) == Some(Place::Next) {
             for main in self.edges.iter_mut().filter(|edge| edge.place == Place::Main) {
                 main.place = Place::Old;
+                let gone_by = after(now, self.limits.upgrade + GRACE);
+                if !stopping {
+                    main.deadline = if main.leads { after(now, YIELD_LIMIT) } else { gone_by };
+                }
                 acts.push(Act::Tell(main.id, Order::Upgraded { failed: None }));
                 acts.push(Act::Tell(main.id, Order::Yield));
             }
         }
         for edge in self.edges.iter_mut().filter(|edge| edge.id == id && edge.place != Place::Old) {
             edge.place = Place::Main;
+            self.restart.due = None;
             // Told once more after each reload.
-            edge.ready.get_or_insert(now);
+            if edge.ready.is_none() {
+                edge.ready = Some(now);
+                edge.deadline = edge.deadline.filter(|_| stopping);
+            }
         }
         acts.extend(self.give_the_lead());
+        acts.extend(self.catch_up(id));
         acts
     }
 
+    /// What edge `id`, which has just taken over, was too early for.
+    fn catch_up(&mut self, id: EdgeId) -> Vec<Act> {
+        if self.place(id) != Some(Place::Main) || self.at(Place::Next).is_some() {
+            return Vec::new();
+        }
+        let Upgrade { stale, again } = std::mem::take(&mut self.upgrade);
+        let reload = stale.then_some(Act::Tell(id, Order::Reload));
+        reload.into_iter().chain((again && self.stop.is_none()).then_some(Act::Replace)).collect()
+    }
+
+    /// The configuration of edge `id` is another one.
+    pub fn settled(&mut self, id: EdgeId) {
+        self.upgrade.stale |= self.place(id) == Some(Place::Main) && self.at(Place::Next).is_some();
+    }
+
     /// Edge `id` has given up the lead.
-    pub fn yielded(&mut self, id: EdgeId) -> Vec<Act> {
-        self.edges.iter_mut().filter(|edge| edge.id == id).for_each(|edge| edge.leads = false);
+    pub fn yielded(&mut self, id: EdgeId, now: Instant) -> Vec<Act> {
+        let gone_by = after(now, self.limits.upgrade + GRACE);
+        for edge in self.edges.iter_mut().filter(|edge| edge.id == id) {
+            // It is told once.
+            if std::mem::take(&mut edge.leads) && edge.place == Place::Old && self.stop.is_none() {
+                edge.deadline = gone_by;
+            }
+        }
         self.give_the_lead()
     }
 
@@ -243,13 +232,14 @@ impl Plan {
     pub fn ended(&mut self, id: EdgeId, well: bool, why: &str, now: Instant) -> Vec<Act> {
         let Some(at) = self.edges.iter().position(|edge| edge.id == id) else { return Vec::new() };
         let edge = self.edges.remove(at);
-        if let Some(stop) = &mut self.stop {
-            stop.well &= well;
+        if let Some(all_well) = &mut self.stop {
+            *all_well &= well;
             return self.exit().into_iter().collect();
         }
         match edge.place {
             Place::Old => self.give_the_lead(),
             Place::Next => {
+                self.upgrade = Upgrade::default();
                 let mut acts = self.upgrade_failed(why);
                 // The main one died meanwhile, and its place was left to this one.
                 if self.at(Place::Main).is_none() {
@@ -281,12 +271,13 @@ impl Plan {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) -> Vec<Act> {
-        if let Some(stop) = &self.stop {
-            let over = now >= stop.deadline;
-            return self.edges.iter().filter(|_| over).map(|edge| Act::Kill(edge.id)).collect();
+        let mut acts = Vec::new();
+        for edge in &mut self.edges {
+            // Once: how long the system takes to end it is not the warden's to wait for.
+            if edge.deadline.take_if(|deadline| now >= *deadline).is_some() {
+                acts.push(Act::Kill(edge.id));
+            }
         }
-        let late = |edge: &&Edge| edge.ready.is_none() && now >= edge.begun + START_LIMIT;
-        let mut acts: Vec<Act> = self.edges.iter().filter(late).map(|edge| Act::Kill(edge.id)).collect();
         if self.restart.due.is_some_and(|due| now >= due) && self.at(Place::Main).is_none() {
             let anew = std::mem::take(&mut self.restart.anew);
             self.restart.due = None;
@@ -297,17 +288,20 @@ impl Plan {
 
     /// When something is due next.
     pub fn due(&self) -> Option<Instant> {
-        let stop = self.stop.as_ref().map(|stop| stop.deadline);
-        let starting = self.edges.iter().filter(|edge| edge.ready.is_none());
-        starting.map(|edge| edge.begun + START_LIMIT).chain(stop).chain(self.restart.due).min()
+        self.edges.iter().filter_map(|edge| edge.deadline).chain(self.restart.due).min()
     }
 
     fn start(&mut self, place: Place, anew: bool, now: Instant) -> Act {
         let id = EdgeId(self.next_id);
         self.next_id += 1;
         let leads = !self.edges.iter().any(|edge| edge.leads);
-        self.edges.push(Edge { id, place, begun: now, ready: None, leads });
+        self.edges.push(Edge { id, place, deadline: after(now, START_LIMIT), ready: None, leads });
         Act::Start { id, leads, anew }
+    }
+
+    /// Whether an edge serves, and none is being started in its place.
+    fn serves(&self) -> bool {
+        self.at(Place::Next).is_none() && self.at(Place::Main).is_some_and(|main| main.ready.is_some())
     }
 
     fn at(&self, place: Place) -> Option<&Edge> {
@@ -327,9 +321,14 @@ impl Plan {
     }
 
     fn exit(&self) -> Option<Act> {
-        let stop = self.stop.as_ref().filter(|_| self.edges.is_empty())?;
-        Some(Act::Exit { well: stop.well })
+        let well = self.stop.filter(|_| self.edges.is_empty())?;
+        Some(Act::Exit { well })
     }
+}
+
+/// `None`: so late that it makes no difference.
+fn after(now: Instant, limit: Duration) -> Option<Instant> {
+    now.checked_add(limit)
 }
 
 #[cfg(test)]

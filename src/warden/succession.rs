@@ -1,16 +1,15 @@
 //! The warden's place is taken by the binary on disk: same process id, same sockets, same edges.
 //!
-//! First the binary has to say, in a process of its own, that it is a porchd which understands what is left to it.
 //! What is left are descriptors, and a file without a name that says which is what.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -23,41 +22,25 @@ use crate::provision::inventory::Inventory;
 use crate::warden::holdings::{Address, Control, Holdings};
 use crate::warden::member::{Member, Named};
 use crate::warden::plan::{Edge, EdgeId, Place};
+use crate::warden::trial;
 
-/// How a binary is called that is to say whether it understands.
-pub const TRIAL: &str = "porchd: trial";
 /// Where the descriptor of what is left is said.
 pub const LEFT_AT: &str = "PORCHD_SUCCEEDS";
 /// The version of what is left. One is added when an older binary would misunderstand.
 pub const VERSION: u32 = 1;
 /// How a service manager says which sockets it has left (sd_listen_fds(3)).
 const ACTIVATION: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
-/// A binary that is one of ours answers at once.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest answer that is read, and the longest text that is taken over.
-const LONGEST: u64 = 32 << 20;
-
-/// What a binary says of itself.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Understood {
-    /// Its version.
-    pub porchd: String,
-    /// The versions of what is left that it understands.
-    pub succeeds: Vec<u32>,
-}
-
-impl Understood {
-    /// What this binary says.
-    pub fn own() -> Self {
-        Self { porchd: env!("CARGO_PKG_VERSION").to_owned(), succeeds: vec![VERSION] }
-    }
-}
+/// The longest text that is taken over.
+pub const LONGEST: u64 = 32 << 20;
 
 /// What a warden leaves to its successor. Descriptors are numbers that stay the same.
 #[derive(Debug, Serialize, Deserialize)]
 struct Left {
     version: u32,
     program: PathBuf,
+    /// Signals that came and were not looked at.
+    #[serde(default)]
+    signals: VecDeque<i32>,
     text: String,
     user: Option<(u32, u32)>,
     next_number: u64,
@@ -88,6 +71,9 @@ struct LeftEdge {
     place: Place,
     serves: bool,
     leads: bool,
+    /// In how many milliseconds it is to be ended.
+    #[serde(default)]
+    ends_in_ms: Option<u64>,
     calls: Option<RawFd>,
     orders: RawFd,
     heard: Vec<u8>,
@@ -106,6 +92,8 @@ struct LeftText {
 pub struct Succession {
     /// The binary.
     pub program: PathBuf,
+    /// Signals that came and were not looked at.
+    pub signals: VecDeque<i32>,
     /// The configuration in force.
     pub text: String,
     /// Whom its edges ran as; `None`: as itself.
@@ -125,6 +113,8 @@ pub struct Succession {
 pub struct Estate<'a> {
     /// The binary.
     pub program: &'a Path,
+    /// Signals that came and were not looked at.
+    pub signals: &'a VecDeque<i32>,
     /// The configuration in force.
     pub text: &'a str,
     /// Whom edges run as; `None`: as the warden.
@@ -139,57 +129,13 @@ pub struct Estate<'a> {
     pub members: &'a [Member],
 }
 
-/// Has `program` say whether it is a porchd that understands what is left to it.
-///
-/// # Errors
-/// Why it can't take over, for people.
-pub fn try_binary(program: &Path) -> Result<Understood, String> {
-    let named = |error: io::Error| format!("{} cannot be run: {error}", program.display());
-    let mut command = Command::new(program);
-    command.arg0(TRIAL).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(named)?;
-    let deadline = clock::now() + PATIENCE;
-    let said = match child.stdout.take() {
-        Some(mut out) => hear(&mut out, deadline),
-        None => Ok(Vec::new()),
-    };
-    // One that is over already is not met by it.
-    let _ = child.kill();
-    let _ = child.wait();
-    let understood = said.ok().and_then(|said| serde_json::from_slice::<Understood>(&said).ok());
-    match understood {
-        Some(understood) if understood.succeeds.contains(&VERSION) => Ok(understood),
-        Some(Understood { porchd, .. }) => Err(format!(
-            "{} is porchd {porchd}, which does not understand this one; restart it",
-            program.display()
-        )),
-        None => Err(format!("{} is no porchd, or one that does not run here", program.display())),
-    }
-}
-
-/// All that is said until the end, or the deadline.
-fn hear(out: &mut (impl Read + AsFd), deadline: Instant) -> io::Result<Vec<u8>> {
-    let mut said = Vec::new();
-    let mut bytes = [0; 4096];
-    while said.len() < bytes.len() {
-        let left = deadline.saturating_duration_since(clock::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        if waiting::wait(&[out.as_fd()], Some(left))? == [true] {
-            match out.read(&mut bytes)? {
-                0 => break,
-                count => said.extend_from_slice(&bytes[..count]),
-            }
-        }
-    }
-    Ok(said)
-}
-
 /// Has `estate.program` take this process over. Returns only when that fails, and then nothing has changed.
 pub fn replace(estate: Estate<'_>) -> io::Error {
     let descriptors = descriptors(&estate);
-    let left = match write(&estate) {
+    let left = match serde_json::to_vec(&left(&estate))
+        .map_err(io::Error::from)
+        .and_then(|all| trial::nameless(&all))
+    {
         Ok(left) => left,
         Err(error) => return error,
     };
@@ -229,18 +175,11 @@ fn text_of(named: &Named) -> LeftText {
     LeftText { number: named.number, text: named.text.clone() }
 }
 
-/// A file that has no name any more, with all that is left in it.
-fn write(estate: &Estate<'_>) -> io::Result<File> {
-    let path = std::env::temp_dir().join(format!("porchd-{:016x}", clock::random()));
-    let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    fs::remove_file(&path)?;
-    let text = serde_json::to_vec(&left(estate))?;
-    file.write_all(&text)?;
-    file.rewind()?;
-    Ok(file)
-}
-
 fn left(estate: &Estate<'_>) -> Left {
+    let now = clock::now();
+    let ends_in = |deadline: Instant| {
+        deadline.saturating_duration_since(now).as_millis().try_into().unwrap_or(u64::MAX)
+    };
     let address = |held: &Address| LeftAddress {
         configured: held.configured,
         actual: held.actual,
@@ -260,6 +199,7 @@ fn left(estate: &Estate<'_>) -> Left {
             place: edge.place,
             serves: edge.ready.is_some(),
             leads: edge.leads,
+            ends_in_ms: edge.deadline.map(ends_in),
             calls: member.calls.as_ref().map(AsRawFd::as_raw_fd),
             orders: member.orders.as_raw_fd(),
             heard: member.heard.clone(),
@@ -270,6 +210,7 @@ fn left(estate: &Estate<'_>) -> Left {
     Left {
         version: VERSION,
         program: estate.program.to_owned(),
+        signals: estate.signals.clone(),
         text: estate.text.to_owned(),
         user: estate.user.map(|user| (user.uid, user.gid)),
         next_number: estate.next_number,
@@ -305,14 +246,15 @@ pub fn begin(now: Instant) -> io::Result<Option<Succession>> {
     }
     let (mut edges, mut members) = (Vec::new(), Vec::new());
     for edge in left.edges {
-        let LeftEdge { id, place, leads, .. } = edge;
+        let LeftEdge { id, place, leads, ends_in_ms, .. } = edge;
         let ready = edge.serves.then_some(now);
-        edges.push(Edge { id, place, begun: now, ready, leads });
+        let deadline = ends_in_ms.and_then(|ms| now.checked_add(Duration::from_millis(ms)));
+        edges.push(Edge { id, place, deadline, ready, leads });
         members.push(member(edge)?);
     }
-    let Left { program, text, next_number, .. } = left;
+    let Left { program, signals, text, next_number, .. } = left;
     let user = left.user.map(|(uid, gid)| User { uid, gid });
-    Ok(Some(Succession { program, text, user, next_number, holdings, edges, members }))
+    Ok(Some(Succession { program, signals, text, user, next_number, holdings, edges, members }))
 }
 
 fn member(edge: LeftEdge) -> io::Result<Member> {

@@ -2,10 +2,12 @@
 
 mod acts;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::clock;
 use crate::config;
@@ -37,6 +39,8 @@ pub struct Warden {
     confine: bool,
     program: PathBuf,
     signals: Caught,
+    /// Signals that came and were not looked at yet.
+    pending: VecDeque<i32>,
     diagnostics: Diagnostics,
     plan: Plan,
     members: Vec<Member>,
@@ -61,6 +65,7 @@ impl Warden {
     /// When the system has no room, or the log can't be opened.
     pub fn new(
         mut provision: InProcess,
+        program: PathBuf,
         user: Option<User>,
         confine: bool,
         config: &Config,
@@ -74,10 +79,11 @@ impl Warden {
             provision,
             user,
             confine,
-            program: std::env::current_exe()?,
+            program,
             signals,
+            pending: VecDeque::new(),
             diagnostics,
-            plan: Plan::new(config.drain.stop),
+            plan: Plan::new(config.drain),
             members: Vec::new(),
             holdings: Holdings::default(),
             text,
@@ -95,10 +101,11 @@ impl Warden {
             None => self.plan.begin(clock::now()),
             Some(left) => {
                 self.program = left.program;
+                self.pending = left.signals;
                 self.next_number = left.next_number;
                 self.holdings = left.holdings;
                 self.members = left.members;
-                self.plan = Plan::of(left.edges, self.plan.stop_limit());
+                self.plan = Plan::of(left.edges, self.plan.limits());
                 tracing::info!(version = env!("CARGO_PKG_VERSION"), "this warden has taken over");
                 // Whoever ended in between has sent its signal to the warden before.
                 let mut acts = self.reap();
@@ -115,7 +122,8 @@ impl Warden {
 
     /// Waits for something and answers it; an exit code at the end.
     fn turn(&mut self) -> io::Result<Option<ExitCode>> {
-        let limit = self.plan.due().map(|due| due.saturating_duration_since(clock::now()));
+        let due = self.plan.due().map(|due| due.saturating_duration_since(clock::now()));
+        let limit = if self.pending.is_empty() { due } else { Some(Duration::ZERO) };
         let (sources, ready) = {
             let mut sources = Vec::new();
             let mut descriptors: Vec<BorrowedFd<'_>> = vec![self.signals.descriptor()];
@@ -142,7 +150,9 @@ impl Warden {
                 return Ok(Some(exit));
             }
         }
-        for signal in self.signals.take() {
+        self.pending.extend(self.signals.take());
+        // What is not looked at yet goes on to a binary that takes over.
+        while let Some(signal) = self.pending.pop_front() {
             let acts = self.signalled(signal);
             if let Some(exit) = self.act(acts) {
                 return Ok(Some(exit));
@@ -224,6 +234,7 @@ impl Warden {
             && let Some(named) = &member.in_force
             && self.plan.place(id) != Some(Place::Old)
         {
+            self.plan.settled(id);
             self.text.clone_from(&named.text);
             self.inventory.clone_from(&named.inventory);
             if let Ok(loaded) = config::load(&self.text, &self.provision.configuration_name()) {
@@ -243,7 +254,7 @@ impl Warden {
     }
 
     fn follow(&mut self, config: &Config) {
-        self.plan.set_stop_limit(config.drain.stop);
+        self.plan.set_limits(config.drain);
         let mut open = |path: &Path| self.provision.log_file(path);
         if let Err(error) = self.diagnostics.apply(&config.log, &mut open) {
             tracing::error!("the warden's log goes on where it was: {error}");
@@ -303,7 +314,7 @@ impl Warden {
             }
             Note::Yielded => {
                 self.let_go();
-                self.plan.yielded(id)
+                self.plan.yielded(id, now)
             }
             Note::Upgrade if self.plan.place(id) == Some(Place::Main) => self.plan.asked(Asked::Upgrade, now),
             Note::Reloading | Note::Stopping | Note::Upgrade => Vec::new(),

@@ -235,6 +235,22 @@ fn upgrade_keeps_the_process_the_port_and_whoever_is_in_the_midst() {
 }
 
 #[test]
+fn stop_in_the_midst_of_an_upgrade_is_heard() {
+    for between in [0, 1, 2] {
+        let mut pair = Pair::start();
+        pair.signal("USR2");
+        match between {
+            0 => {}
+            1 => drop(pair.logged("an upgrade begins")),
+            _ => drop(pair.logged("this warden has taken over")),
+        }
+        pair.signal("TERM");
+        assert_eq!(pair.said.end().0, Some(0), "{between}");
+        assert!(TcpStream::connect(pair.address).is_err(), "{between}");
+    }
+}
+
+#[test]
 fn whoever_stays_after_an_upgrade_is_let_go_at_its_deadline() {
     let pair = Pair::start();
     pair.change("state_dir: ", "drain: { upgrade: 100ms }\nstate_dir: ");

@@ -6,6 +6,8 @@ use super::*;
 use crate::clock;
 
 const STOP: Duration = Duration::from_secs(20);
+const UPGRADE: Duration = Duration::from_secs(600);
+const LIMITS: Drain = Drain { stop: STOP, reload: STOP, upgrade: UPGRADE };
 
 fn tell(id: u64, order: Order) -> Act {
     Act::Tell(EdgeId(id), order)
@@ -21,7 +23,7 @@ fn upgraded(failed: Option<&str>) -> Order {
 
 /// A plan with one edge that serves.
 fn serving(now: Instant) -> Plan {
-    let mut plan = Plan::new(STOP);
+    let mut plan = Plan::new(LIMITS);
     assert_eq!(plan.begin(now), [start(1, true, true)]);
     assert_eq!(plan.ready(EdgeId(1), now), []);
     plan
@@ -30,7 +32,7 @@ fn serving(now: Instant) -> Plan {
 #[test]
 fn start_that_fails_ends_porchd() {
     let now = clock::now();
-    let mut plan = Plan::new(STOP);
+    let mut plan = Plan::new(LIMITS);
     plan.begin(now);
     assert_eq!(plan.ended(EdgeId(1), false, "refused", now), [Act::Exit { well: false }]);
 }
@@ -62,16 +64,78 @@ fn upgrade_moves_the_lead_when_the_new_edge_serves() {
     let mut plan = serving(now);
     assert_eq!(plan.asked(Asked::Upgrade, now), [Act::Replace]);
     assert_eq!(plan.upgrade(now), [start(2, false, true)]);
-    let again = plan.asked(Asked::Upgrade, now);
-    assert_eq!(again, [tell(1, upgraded(Some("another upgrade is not over yet")))]);
-    assert_eq!(plan.asked(Asked::Reload, now), [tell(1, Order::Reload)]);
     assert_eq!(plan.ready(EdgeId(2), now), [tell(1, upgraded(None)), tell(1, Order::Yield)]);
     assert_eq!(plan.asked(Asked::Reload, now), [tell(2, Order::Reload)]);
-    assert_eq!(plan.yielded(EdgeId(1)), [tell(2, Order::Lead)]);
+    assert_eq!(plan.yielded(EdgeId(1), now), [tell(2, Order::Lead)]);
     // A reload of the new edge says ready again, and nothing follows from it.
     assert_eq!(plan.ready(EdgeId(2), now), []);
     assert_eq!(plan.ended(EdgeId(1), true, "", now), []);
     assert_eq!(plan.edges().len(), 1);
+}
+
+#[test]
+fn what_comes_while_a_new_edge_starts_is_done_when_it_serves() {
+    let now = clock::now();
+    let takes_over = [tell(1, upgraded(None)), tell(1, Order::Yield)];
+    let reloads = [&takes_over[..], &[tell(2, Order::Reload)]].concat();
+    let mut plan = serving(now);
+    plan.upgrade(now);
+    assert_eq!(plan.asked(Asked::Reload, now), [tell(1, Order::Reload)]);
+    plan.settled(EdgeId(1));
+    plan.settled(EdgeId(2));
+    assert_eq!(plan.ready(EdgeId(2), now), reloads);
+    assert_eq!(plan.ready(EdgeId(2), now), []);
+    // The new edge's own is no reason.
+    let mut plan = serving(now);
+    plan.settled(EdgeId(1));
+    plan.upgrade(now);
+    plan.settled(EdgeId(2));
+    assert_eq!(plan.ready(EdgeId(2), now), takes_over);
+    // Another upgrade, once and after this one.
+    let mut plan = serving(now);
+    plan.upgrade(now);
+    assert_eq!(plan.asked(Asked::Upgrade, now), []);
+    assert_eq!(plan.asked(Asked::Upgrade, now), []);
+    assert_eq!(plan.ready(EdgeId(2), now), [&takes_over[..], &[Act::Replace]].concat());
+    assert_eq!(plan.upgrade(now), [start(3, false, true)]);
+    assert_eq!(plan.ready(EdgeId(3), now), [tell(2, upgraded(None)), tell(2, Order::Yield)]);
+    // One that is asked for too early begins when an edge serves.
+    let mut plan = Plan::new(LIMITS);
+    plan.begin(now);
+    assert_eq!(plan.asked(Asked::Upgrade, now), []);
+    assert_eq!(plan.ready(EdgeId(1), now), [Act::Replace]);
+    // Not if nothing came of the first: whoever asked is told.
+    let mut plan = serving(now);
+    plan.upgrade(now);
+    plan.asked(Asked::Upgrade, now);
+    assert_eq!(plan.ended(EdgeId(2), false, "why", now), [tell(1, upgraded(Some("why")))]);
+    assert_eq!(plan.ready(EdgeId(1), now), []);
+}
+
+#[test]
+fn edge_that_was_replaced_is_gone_by_its_deadline() {
+    let mut now = clock::now();
+    let replaced = |now| {
+        let mut plan = serving(now);
+        plan.upgrade(now);
+        plan.ready(EdgeId(2), now);
+        plan
+    };
+    let mut plan = replaced(now);
+    assert_eq!(plan.due(), Some(now + YIELD_LIMIT));
+    assert_eq!(plan.tick(now + YIELD_LIMIT), [Act::Kill(EdgeId(1))]);
+    assert_eq!(plan.tick(now + YIELD_LIMIT), []);
+    assert_eq!(plan.due(), None);
+    assert_eq!(plan.ended(EdgeId(1), false, "killed", now), [tell(2, Order::Lead)]);
+    // One that has given up the lead has as long as connections have, however often it says so.
+    let mut plan = replaced(now);
+    plan.yielded(EdgeId(1), now);
+    let gone_by = now + UPGRADE + GRACE;
+    assert_eq!(plan.due(), Some(gone_by));
+    now += UPGRADE;
+    plan.yielded(EdgeId(1), now);
+    assert_eq!(plan.due(), Some(gone_by));
+    assert_eq!(plan.tick(gone_by), [Act::Kill(EdgeId(1))]);
 }
 
 #[test]
@@ -119,7 +183,7 @@ fn new_edge_that_dies_while_the_old_one_drains_is_replaced() {
     plan.upgrade(now);
     plan.ready(EdgeId(2), now);
     assert_eq!(plan.ended(EdgeId(2), false, "killed", now), [start(3, false, false)]);
-    assert_eq!(plan.yielded(EdgeId(1)), []);
+    assert_eq!(plan.yielded(EdgeId(1), now), []);
     assert_eq!(plan.ready(EdgeId(3), now), [tell(3, Order::Lead)]);
 }
 
@@ -156,7 +220,7 @@ fn reload_while_nobody_serves_starts_an_edge_with_the_new_file() {
 fn successor_goes_on_with_the_edges_that_there_are() {
     let now = clock::now();
     let plan = serving(now);
-    let mut plan = Plan::of(plan.edges().to_vec(), STOP);
+    let mut plan = Plan::of(plan.edges().to_vec(), LIMITS);
     assert_eq!(plan.upgrade(now), [start(2, false, true)]);
     assert_eq!(plan.ready(EdgeId(2), now).len(), 2);
 }
@@ -168,6 +232,7 @@ enum Event {
     Yielded(usize),
     Ended(usize, bool),
     Reload,
+    Settled(usize),
     Upgrade,
     Later(u64),
 }
@@ -178,6 +243,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0..4usize).prop_map(Event::Yielded),
         3 => (0..4usize, any::<bool>()).prop_map(|(at, well)| Event::Ended(at, well)),
         1 => Just(Event::Reload),
+        1 => (0..4usize).prop_map(Event::Settled),
         3 => Just(Event::Upgrade),
         2 => (0..90u64).prop_map(Event::Later),
     ]
@@ -188,7 +254,7 @@ proptest! {
     fn there_is_one_leader_and_one_main_edge_and_nobody_is_forgotten(events in prop::collection::vec(event(), 0..60)) {
         let mut now = clock::now();
         let mut plan = serving(now);
-        let mut running = vec![EdgeId(1)];
+        let (mut running, mut killed) = (vec![EdgeId(1)], Vec::new());
         for event in events {
             let at = |at: usize| running.get(at % running.len().max(1)).copied();
             let mut acts = match event {
@@ -196,12 +262,16 @@ proptest! {
                 Event::Yielded(place) => {
                     // Nobody yields who was not told to.
                     let old = at(place).filter(|id| plan.place(*id) == Some(Place::Old));
-                    old.map(|id| plan.yielded(id)).unwrap_or_default()
+                    old.map(|id| plan.yielded(id, now)).unwrap_or_default()
                 }
                 Event::Ended(place, well) => at(place).map(|id| {
                     running.retain(|one| *one != id);
                     plan.ended(id, well, "", now)
                 }).unwrap_or_default(),
+                Event::Settled(place) => {
+                    at(place).into_iter().for_each(|id| plan.settled(id));
+                    Vec::new()
+                }
                 Event::Reload => plan.asked(Asked::Reload, now),
                 Event::Upgrade => plan.asked(Asked::Upgrade, now),
                 Event::Later(seconds) => {
@@ -214,6 +284,10 @@ proptest! {
             }
             running.extend(acts.iter().filter_map(|act| match act {
                 Act::Start { id, .. } => Some(*id),
+                _ => None,
+            }));
+            killed.extend(acts.iter().filter_map(|act| match act {
+                Act::Kill(id) => Some(*id),
                 _ => None,
             }));
             let edges = plan.edges();
@@ -230,6 +304,10 @@ proptest! {
             if let Some(main) = edges.iter().find(|edge| edge.place == Place::Main && edge.ready.is_some()) {
                 prop_assert!(main.leads || edges.iter().any(|edge| edge.leads));
             }
+            // Whoever is not where it should be is not waited for for ever.
+            let waited_for = |edge: &&Edge| edge.place == Place::Old || edge.ready.is_none();
+            let given_up = |edge: &Edge| killed.contains(&edge.id);
+            prop_assert!(edges.iter().filter(waited_for).all(|edge| edge.deadline.is_some() || given_up(edge)));
             // If nobody serves or starts, the next start is due.
             prop_assert!(count(Place::Main) + count(Place::Next) > 0 || plan.due().is_some());
         }

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use crate::clock;
 use crate::os::children;
-use crate::os::waiting::{self, Caught};
+use crate::os::waiting;
 use crate::provision::{Provision, ProvisionError};
 use crate::warden::member::{Member, Start};
 use crate::warden::plan::{Act, EdgeId};
 use crate::warden::succession::{self, Estate};
+use crate::warden::trial;
 use crate::warden::watch::{SIGNALS, Warden};
 
 impl Warden {
@@ -66,29 +67,44 @@ impl Warden {
 
     /// Has the binary on disk take this warden's place; returns when it does not.
     fn replace(&mut self) -> Vec<Act> {
-        let why = match succession::try_binary(&self.program) {
+        let next = self.provision.configuration().ok();
+        let why = match trial::try_binary(&self.program, &self.text, next) {
             Err(why) => why,
             Ok(understood) => {
                 tracing::info!(version = understood.porchd, "an upgrade begins");
-                // A signal that comes in between would end what is just beginning.
-                let _ = waiting::ignore(&[libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2]);
-                let error = succession::replace(Estate {
-                    program: &self.program,
-                    text: &self.text,
-                    user: self.user,
-                    next_number: self.next_number,
-                    holdings: &self.holdings,
-                    edges: self.plan.edges(),
-                    members: &self.members,
-                });
-                match Caught::catch(&SIGNALS) {
-                    Ok(signals) => self.signals = signals,
-                    Err(error) => tracing::error!(%error, "signals are not heard any more: restart porchd"),
-                }
-                error.to_string()
+                self.hand_over()
             }
         };
         tracing::error!("no upgrade: {why}; all goes on as before");
         self.plan.upgrade_failed(&why)
+    }
+
+    /// Leaves this process to the binary on disk; why nothing came of it, if that returns.
+    fn hand_over(&mut self) -> String {
+        // What comes in between waits for the one who takes over.
+        if let Err(error) = waiting::hold_back(&SIGNALS, true) {
+            return error.to_string();
+        }
+        self.pending.extend(self.signals.take());
+        let ends = |signal: &i32| [libc::SIGINT, libc::SIGTERM].contains(signal);
+        let why = if self.pending.iter().any(ends) {
+            String::from("porchd is told to stop")
+        } else {
+            succession::replace(Estate {
+                program: &self.program,
+                signals: &self.pending,
+                text: &self.text,
+                user: self.user,
+                next_number: self.next_number,
+                holdings: &self.holdings,
+                edges: self.plan.edges(),
+                members: &self.members,
+            })
+            .to_string()
+        };
+        if let Err(error) = waiting::hold_back(&SIGNALS, false) {
+            tracing::error!(%error, "signals are not heard any more: restart porchd");
+        }
+        why
     }
 }
