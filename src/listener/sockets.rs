@@ -31,7 +31,7 @@ pub struct BoundSocket {
 /// The sockets that this thread accepts from.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    open: RefCell<HashMap<SocketId, Accepting>>,
+    open: RefCell<HashMap<SocketId, Vec<Accepting>>>,
 }
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ struct Accepting {
 }
 
 impl Sockets {
-    /// Accepts from `bound` from now on.
+    /// Accepts from `bound` from now on, beside others of its name.
     pub fn open(&self, bound: BoundSocket, shared: Arc<Shared>, deliver: impl Fn(Accepted) + 'static) {
         let BoundSocket { id, listener, socket } = bound;
         let socket = match socket::watch(socket) {
@@ -57,13 +57,13 @@ impl Sockets {
         let listener = Owner::new(listener);
         let owner = listener.clone();
         let ended = spawn_local(async move { accept(socket, owner, &shared, closing, deliver).await });
-        self.open.borrow_mut().insert(id, Accepting { listener, close, ended });
+        self.open.borrow_mut().entry(id).or_default().push(Accepting { listener, close, ended });
     }
 
     /// Gives a socket to another listener.
     pub fn hand_over(&self, id: SocketId, listener: Arc<str>) {
-        if let Some(accepting) = self.open.borrow().get(&id) {
-            accepting.listener.set(listener);
+        for accepting in self.open.borrow().get(&id).into_iter().flatten() {
+            accepting.listener.set(listener.clone());
         }
     }
 
@@ -73,6 +73,7 @@ impl Sockets {
         let closing: Vec<JoinHandle<()>> = ids
             .iter()
             .filter_map(|id| open.remove(id))
+            .flatten()
             .map(|Accepting { close, ended, .. }| {
                 // Dropping the sender tells it.
                 drop(close);

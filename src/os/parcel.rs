@@ -74,12 +74,28 @@ pub fn send(
 /// Waits for a message; `None`: the other side has closed.
 ///
 /// # Errors
-/// `TimedOut` when it is not whole by `deadline`, `InvalidData` when it is larger than `most`, `UnexpectedEof` when
-/// it ends in the midst, and those of recvmsg(2).
+/// `TimedOut` when nothing of it is there by `deadline`, and it can be waited for again. `UnexpectedEof` when it ends
+/// in the midst, or the rest is late; `InvalidData` when it is larger than `most`; and those of recvmsg(2).
 pub fn receive(socket: &UnixStream, most: Most, deadline: Instant) -> io::Result<Option<Parcel>> {
     let mut lengths = [0; LENGTHS];
-    if !fill(socket, &mut lengths, deadline)? {
+    if !fill(socket, &mut lengths[..1], deadline)? {
         return Ok(None);
+    }
+    rest(socket, lengths, most, deadline).map(Some).map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => io::Error::new(ErrorKind::UnexpectedEof, "the rest of a message is late"),
+        _ => error,
+    })
+}
+
+/// What comes after the first byte.
+fn rest(
+    socket: &UnixStream,
+    mut lengths: [u8; LENGTHS],
+    most: Most,
+    deadline: Instant,
+) -> io::Result<Parcel> {
+    if !fill(socket, &mut lengths[1..], deadline)? {
+        return Err(ErrorKind::UnexpectedEof.into());
     }
     let length = |at: usize| {
         let bytes = [lengths[at], lengths[at + 1], lengths[at + 2], lengths[at + 3]];
@@ -106,7 +122,7 @@ pub fn receive(socket: &UnixStream, most: Most, deadline: Instant) -> io::Result
     if parcel.descriptors.len() > descriptors {
         return Err(io::Error::new(ErrorKind::InvalidData, "the message has more descriptors than it says"));
     }
-    Ok(Some(parcel))
+    Ok(parcel)
 }
 
 /// Fills `part`; false: the other side has closed before its first byte.

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::config::model::home::{Address, WireGuard};
@@ -32,6 +32,9 @@ struct Named {
 #[derive(Debug)]
 pub struct FromWarden {
     socket: UnixStream,
+    /// Answers that came too late for whoever had asked, and are still to come.
+    owed: usize,
+    patience: Duration,
     configuration: String,
     // Text that was asked for before the one who it is for asks.
     ahead: Option<String>,
@@ -49,7 +52,8 @@ impl FromWarden {
     pub fn meet(socket: UnixStream) -> Result<(Self, Duty, UnixStream), ProvisionError> {
         let (asked, in_force) = (None, None);
         let (configuration, ahead, warnings) = (String::new(), None, Vec::new());
-        let mut met = Self { socket, configuration, ahead, asked, in_force, warnings };
+        let mut met =
+            Self { socket, owed: 0, patience: PATIENCE, configuration, ahead, asked, in_force, warnings };
         let (answer, mut parcel) = met.call(&Call::Hello { version: VERSION })?;
         match (answer, parcel.descriptors.pop()) {
             (Answer::Duty(duty), Some(orders)) => {
@@ -79,12 +83,32 @@ impl FromWarden {
         Ok((reply.answer?, parcel))
     }
 
-    fn exchange(&self, call: &Call) -> io::Result<(Reply, Parcel)> {
-        let deadline = clock::now() + PATIENCE;
-        parcel::send(&self.socket, &serde_json::to_vec(call)?, &[], &[], deadline)?;
-        let parcel = parcel::receive(&self.socket, MOST_OF_REPLY, deadline)?;
-        let parcel = parcel.ok_or(ErrorKind::UnexpectedEof)?;
+    fn exchange(&mut self, call: &Call) -> io::Result<(Reply, Parcel)> {
+        let deadline = clock::now() + self.patience;
+        let said = self.ask(call, deadline);
+        if said.as_ref().is_err_and(|error| error.kind() != ErrorKind::TimedOut) {
+            // Cut in the midst of a message, nothing that follows could be told apart.
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
+        let parcel = said?;
         Ok((serde_json::from_slice(&parcel.head)?, parcel))
+    }
+
+    /// Asks; `TimedOut`: not answered yet.
+    fn ask(&mut self, call: &Call, deadline: Instant) -> io::Result<Parcel> {
+        while self.owed > 0 {
+            self.receive(deadline)?;
+        }
+        let late = |error: io::Error| io::Error::new(ErrorKind::BrokenPipe, error);
+        parcel::send(&self.socket, &serde_json::to_vec(call)?, &[], &[], deadline).map_err(late)?;
+        self.owed += 1;
+        self.receive(deadline)
+    }
+
+    fn receive(&mut self, deadline: Instant) -> io::Result<Parcel> {
+        let parcel = parcel::receive(&self.socket, MOST_OF_REPLY, deadline)?;
+        self.owed -= 1;
+        parcel.ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
     /// Calls for the thing at a place that `find` finds in the inventory.
@@ -227,4 +251,58 @@ fn unasked(error: &ProvisionError) -> UpdateError {
 
 fn misunderstood() -> ProvisionError {
     ProvisionError::Warden { source: io::Error::new(ErrorKind::Unsupported, "it answers something else") }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::provision::calls::MOST_OF_CALL;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn edge() -> (FromWarden, UnixStream) {
+        let (socket, warden) = UnixStream::pair().unwrap();
+        let (configuration, warnings) = (String::new(), Vec::new());
+        let (patience, owed) = (Duration::from_millis(1), 0);
+        let (ahead, asked, in_force) = (None, None, None);
+        (FromWarden { socket, owed, patience, configuration, ahead, asked, in_force, warnings }, warden)
+    }
+
+    fn reads(warden: &UnixStream) -> Call {
+        let parcel = parcel::receive(warden, MOST_OF_CALL, clock::now() + SOON).unwrap().unwrap();
+        serde_json::from_slice(&parcel.head).unwrap()
+    }
+
+    fn answers(warden: &UnixStream, answer: Answer, bytes: &[u8]) {
+        let reply = serde_json::to_vec(&Reply { answer: Ok(answer), warnings: Vec::new() }).unwrap();
+        parcel::send(warden, &reply, bytes, &[], clock::now() + SOON).unwrap();
+    }
+
+    #[test]
+    fn answer_that_is_late_is_not_taken_for_the_next_one() {
+        let (mut edge, warden) = edge();
+        assert!(edge.configuration().is_err(), "nobody answers");
+        assert_eq!(reads(&warden), Call::Configuration);
+        answers(&warden, Answer::Configuration { number: 1 }, b"late");
+        answers(&warden, Answer::Configuration { number: 2 }, b"in time");
+        edge.patience = SOON;
+        assert_eq!(edge.configuration().unwrap(), "in time");
+        assert_eq!(edge.asked.as_ref().map(|asked| asked.number), Some(2));
+    }
+
+    #[test]
+    fn nothing_is_asked_after_an_answer_that_was_cut() {
+        use std::io::Write;
+
+        let (mut edge, mut warden) = edge();
+        warden.write_all(&[1, 0, 0]).unwrap();
+        assert!(edge.configuration().is_err());
+        assert_eq!(reads(&warden), Call::Configuration);
+        assert!(
+            parcel::receive(&warden, MOST_OF_CALL, clock::now() + SOON).unwrap().is_none(),
+            "it has closed"
+        );
+        assert!(edge.configuration().is_err());
+    }
 }

@@ -45,14 +45,15 @@ impl Threads {
         Ok(Self { serving: threads, dispatcher })
     }
 
-    /// Accepts from `sockets`, of which there must be as many as `Shape::copies` says.
+    /// Accepts from all of `sockets`, of which there are as many as `Shape::copies` says, or more: those that an edge
+    /// with more threads has left. The system deals out connections to each that is open.
     pub fn open(&self, id: SocketId, listener: &Arc<str>, sockets: Vec<TcpListener>) {
         let sockets =
             sockets.into_iter().map(|socket| BoundSocket { id, listener: listener.clone(), socket });
         match &self.dispatcher {
             Some(dispatcher) => sockets.for_each(|bound| dispatcher.send(dispatcher::Command::Open(bound))),
             None => sockets
-                .zip(&self.serving)
+                .zip(self.serving.iter().cycle())
                 .for_each(|(bound, thread)| thread.send(serving_thread::Command::Open(bound))),
         }
     }
@@ -172,6 +173,28 @@ mod tests {
             }
             threads.ended().await;
             assert_eq!((shared.permits.open(), shared.counters.accepted.get()), (0, 20), "{shape:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn sockets_beyond_the_number_of_threads_are_accepted_from_too() {
+        for shape in SHAPES {
+            let mut threads = threads(shape, &shared(50, 50));
+            let sockets = crate::os::socket::listen("127.0.0.1:0".parse().unwrap(), 5).unwrap();
+            let addr = sockets[0].local_addr().unwrap();
+            threads.open(SocketId(1), &"old".into(), sockets);
+            threads.hand_over(SocketId(1), &"new".into());
+            for _ in 0..40 {
+                let mut client = TcpStream::connect(addr).unwrap();
+                client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                let mut greeting = [0; 16];
+                client.read_exact(&mut greeting).unwrap();
+                assert_eq!(&greeting, b"a new 127.0.0.1\n", "{shape:?}");
+            }
+            threads.close(&[SocketId(1)]).await;
+            assert!(TcpStream::connect(addr).is_err(), "{shape:?}");
+            threads.abort();
+            threads.ended().await;
         }
     }
 

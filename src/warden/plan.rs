@@ -3,7 +3,7 @@
 //! At any time there is at most one main edge, one next edge that an upgrade is starting, and any number of old ones
 //! that drain. What only one edge may have (the lead) is given to the main edge when nobody else has it.
 
-mod act;
+pub mod act;
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::model::limits::Drain;
 use crate::provision::calls::Order;
-pub use crate::warden::plan::act::{Act, Asked};
+use crate::warden::plan::act::{Act, Asked};
 
 /// An edge, by a number that is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

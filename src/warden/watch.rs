@@ -25,7 +25,8 @@ use crate::warden::StartError;
 use crate::warden::answers::{Answers, Called};
 use crate::warden::holdings::Holdings;
 use crate::warden::member::Member;
-use crate::warden::plan::{Act, Asked, EdgeId, Place, Plan};
+use crate::warden::plan::act::{Act, Asked};
+use crate::warden::plan::{EdgeId, Place, Plan};
 use crate::warden::succession::Succession;
 
 /// What the warden hears.
