@@ -11,7 +11,8 @@ use http::{HeaderMap, Request};
 use instant_acme::{Account, AccountCredentials, Error, RevocationReason, RevocationRequest};
 use serde_json::{Value, json};
 
-use crate::acme::client::{Client, Seen};
+use crate::acme::answer::Seen;
+use crate::acme::client::Client;
 use crate::acme::directory::{self, Directory};
 use crate::acme::failure::{Failure, Kind};
 use crate::acme::jws::{self, AccountKey, JwsError};
@@ -57,7 +58,7 @@ pub async fn open(
 ) -> Result<Session, Failure> {
     let authority = opening.authority;
     let client = Client::new(&authority.name, opening.ca_pem)?;
-    let directory = directory::read(&client, authority).await?;
+    let directory = read_directory(&client, authority).await?;
     directory.check(authority)?;
     let desk = Desk { opening: &opening, client: &client, directory: &directory };
     let (key, mut file) = match &opening.account {
@@ -92,6 +93,14 @@ pub async fn open(
         Session { name, url: directory_url, client: client.clone(), directory: directory.clone(), account };
     session.tell_contact(opening.contact, &mut file, keep).await?;
     Ok(session)
+}
+
+async fn read_directory(client: &Client, authority: &Authority) -> Result<Directory, Failure> {
+    let failure = |error: &Error| problem::failure(&authority.name, error, &client.seen(), &[]);
+    let request = directory::get(&authority.directory).map_err(|error| failure(&error))?;
+    let answer = client.send(request).await.map_err(|error| failure(&Error::Other(Box::new(error))))?;
+    let body = directory::accepted(&answer).map_err(|error| failure(&error))?;
+    Directory::of_answer(body, authority, &client.seen())
 }
 
 /// Where accounts are made.

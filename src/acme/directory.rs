@@ -1,4 +1,4 @@
-//! A CA's directory (RFC 8555 section 7.1.1): where what is, and what it asks for.
+//! A CA's directory (RFC 8555 section 7.1.1): where what is, and what it asks for. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use http::{Request, Response, Uri};
 use instant_acme::{Error, Problem};
 use serde::{Deserialize, Serialize};
 
-use crate::acme::client::Client;
+use crate::acme::answer::Seen;
 use crate::acme::failure::{Failure, Kind};
 use crate::acme::problem;
 use crate::config::model::acme::Authority;
@@ -45,22 +45,18 @@ pub struct Meta {
     pub profiles: BTreeMap<String, serde_json::Value>,
 }
 
-/// Reads the directory of `authority`.
-pub async fn read(client: &Client, authority: &Authority) -> Result<Directory, Failure> {
-    let failure = |error: &Error| problem::failure(&authority.name, error, &client.seen(), &[]);
-    let request = get(&authority.directory).map_err(|error| failure(&error))?;
-    let answer = client.send(request).await.map_err(|error| failure(&Error::Other(Box::new(error))))?;
-    let body = accepted(&answer).map_err(|error| failure(&error))?;
-    let directory: Directory = serde_json::from_slice(body).map_err(|_| {
-        let what = if client.seen().is_page() { "is an HTML page" } else { "is no ACME directory" };
-        let text = format!("{}: {} {what}; is the URL right?", authority.name, authority.directory);
-        problem::plain(Kind::Unavailable, &text)
-    })?;
-    directory.addresses(authority)?;
-    Ok(directory)
-}
-
 impl Directory {
+    /// The directory of `authority` that is `body`; `seen` is what came beside it.
+    pub fn of_answer(body: &[u8], authority: &Authority, seen: &Seen) -> Result<Self, Failure> {
+        let directory: Self = serde_json::from_slice(body).map_err(|_| {
+            let what = if seen.is_page() { "is an HTML page" } else { "is no ACME directory" };
+            let text = format!("{}: {} {what}; is the URL right?", authority.name, authority.directory);
+            problem::plain(Kind::Unavailable, &text)
+        })?;
+        directory.addresses(authority)?;
+        Ok(directory)
+    }
+
     /// Whether this CA can do what `authority` is set to.
     pub fn check(&self, authority: &Authority) -> Result<(), Failure> {
         let name = &authority.name;

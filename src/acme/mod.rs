@@ -8,10 +8,11 @@
 //! report.rs (P)    how a site stands, for people; looks.rs (P): what is known of names
 //! preflight.rs     what would make an order fail, told before it is sent
 //! attempt.rs       one order from newOrder to the chain: validation.rs proves the names, verify.rs (P) looks at
-//!                  what came, key.rs makes keys; renewal_info.rs asks when to renew
-//! account.rs       a CA with an account there; directory.rs what it offers, jws.rs (P) what registers an account
+//!                  what came, key.rs makes keys; renewal_info.rs asks when to renew,
+//!                  renewal_window.rs (P) reads what the CA says to that
+//! account.rs       a CA with an account there; directory.rs (P) what it offers, jws.rs (P) what registers an account
 //! patience.rs      waits for the CA and repeats what passes; problem.rs (P): errors as failures; names.rs (P)
-//! client.rs        HTTPS within bounds; dial.rs: connections by name
+//! client.rs        HTTPS within bounds; dial.rs: connections by name; answer.rs (P): what comes beside a body
 //! vault/           the state folder: certificates, accounts, the ledger
 //! schedule.rs (P)  what is due when; ledger.rs (P): attempts and failures; limits.rs (P): what CAs allow
 //! wanted.rs (P)    which names are ordered for which site
@@ -19,6 +20,7 @@
 //! ```
 
 pub mod account;
+pub mod answer;
 pub mod attempt;
 pub mod book;
 pub mod client;
@@ -40,6 +42,7 @@ pub mod preflight;
 pub mod problem;
 pub mod records;
 pub mod renewal_info;
+pub mod renewal_window;
 pub mod report;
 pub mod schedule;
 pub mod service;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::StatusCode;
 use instant_acme::{Error, Problem};
 
-use crate::acme::client::{RequestError, Seen};
+use crate::acme::answer::Seen;
+use crate::acme::client::RequestError;
 use crate::acme::failure::{FailedName, Failure, Kind};
 use crate::acme::names;
 
@@ -134,19 +135,10 @@ fn blamed(problem: &Problem, names: &[Arc<str>]) -> Vec<FailedName> {
 }
 
 fn of_request(authority: &str, error: &RequestError, seen: &Seen) -> Failure {
-    let text = match error {
-        RequestError::Address(_)
-        | RequestError::Dial(_)
-        | RequestError::Tls { .. }
-        | RequestError::TlsSlow { .. } => {
-            format!("cannot reach {authority}: {error}")
-        }
-        RequestError::Lost(_) | RequestError::CutShort | RequestError::TooLarge | RequestError::Slow => {
-            match seen.status.filter(|_| failed(seen)) {
-                Some(status) => format!("{authority} answers {}, and {error}", status.as_u16()),
-                None => format!("{authority}: {error}"),
-            }
-        }
+    let text = match seen.status.filter(|_| failed(seen)) {
+        _ if error.is_unreached() => format!("cannot reach {authority}: {error}"),
+        Some(status) => format!("{authority} answers {}, and {error}", status.as_u16()),
+        None => format!("{authority}: {error}"),
     };
     let limited = seen.status == Some(StatusCode::TOO_MANY_REQUESTS);
     let kind = if limited { Kind::RateLimited } else { Kind::Unavailable };

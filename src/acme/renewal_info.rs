@@ -5,13 +5,12 @@
 use std::time::Duration;
 
 use instant_acme::{CertificateIdentifier, Error};
-use serde::Deserialize;
 
 use crate::acme::account::Session;
 use crate::acme::failure::{Failure, Kind};
 use crate::acme::moment::Moment;
 use crate::acme::records::RenewalWindow;
-use crate::acme::{directory, problem};
+use crate::acme::{directory, problem, renewal_window};
 use crate::clock;
 use crate::tls::pem;
 
@@ -23,20 +22,6 @@ const SOONEST: Duration = Duration::from_secs(60);
 
 /// Never more seldom: an incident must be heard of in time.
 const LATEST: Duration = Duration::from_secs(24 * 60 * 60);
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    suggested_window: Window,
-    #[serde(default, rename = "explanationURL")]
-    explanation: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Window {
-    start: Moment,
-    end: Moment,
-}
 
 /// The window for the certificate in `cert_pem` (the first if it is a chain), and when to ask again.
 pub async fn ask(session: &Session, cert_pem: &[u8]) -> Result<(RenewalWindow, Moment), Failure> {
@@ -54,15 +39,8 @@ pub async fn ask(session: &Session, cert_pem: &[u8]) -> Result<(RenewalWindow, M
     let answer = session.client().send(request).await;
     let answer = answer.map_err(|error| failure(&Error::Other(Box::new(error))))?;
     let body = directory::accepted(&answer).map_err(|error| failure(&error))?;
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| failure(&Error::Json(error)))?;
-    let Window { start, end } = answer.suggested_window;
-    if end <= start {
-        let text = format!("{name}: its renewal window ends at {end}, before it starts at {start}");
-        return Err(problem::plain(Kind::Unavailable, &text));
-    }
-    let now = Moment::of(clock::wall());
-    let explanation = answer.explanation.map(|text| problem::one_line(&text));
-    Ok((RenewalWindow { start, end, explanation }, again(session.seen().retry_after, now)))
+    let window = renewal_window::of_answer(body, name, &session.seen())?;
+    Ok((window, again(session.seen().retry_after, Moment::of(clock::wall()))))
 }
 
 /// What the certificate is called in ARI (RFC 9773 section 4.1); `None`: it does not say whose key signed it.
