@@ -4,9 +4,6 @@
 //! Files are included by path, so that `crate::` means in them what it means at home. A parser with a floor of its
 //! own above these gets a `mod` of the same name here. What is written out below is a stand-in for something that no
 //! target looks at.
-//!
-//! To come: what a CA answers (`acme::problem`, `directory`, `renewal_info`), whose pure parts stand in files that send
-//! requests too.
 
 #[path = "../../src/config/mod.rs"]
 pub mod config;
@@ -150,14 +147,35 @@ pub mod os {
 #[path = "../../src/acme"]
 pub mod acme {
     //! What is kept in the state folder, and what a CA answers.
+    pub mod answer;
+    pub mod directory;
     pub mod failure;
     pub mod jws;
     pub mod ledger;
     pub mod limits;
     pub mod moment;
+    pub mod names;
+    pub mod problem;
     pub mod records;
+    pub mod renewal_window;
     pub mod status;
     pub mod verify;
+
+    pub mod client {
+        //! A stand-in: no target asks a CA.
+
+        /// A request that got no whole answer.
+        #[derive(Debug, thiserror::Error)]
+        #[error("no answer")]
+        pub struct RequestError;
+
+        impl RequestError {
+            /// Whether it failed before anything was asked.
+            pub fn is_unreached(&self) -> bool {
+                true
+            }
+        }
+    }
 
     pub mod vault {
         //! The state folder.
