@@ -7,6 +7,7 @@ mod home_answer;
 mod home_link;
 mod order_files;
 mod summary;
+mod user;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -54,6 +55,8 @@ struct Asked<'a> {
     home: &'a mut dyn FnMut(&Upstream) -> Vec<Oddity>,
     /// Asks for the address of home; what is odd about it.
     home_link: &'a mut dyn FnMut(&Address) -> Vec<home_link::Oddity>,
+    /// Looks for the user of the edge, who may be named; what is odd about it.
+    user: &'a mut dyn FnMut(Option<&str>) -> Option<user::Oddity>,
 }
 
 /// Checks the configuration in `file`. `offline`: home is not asked.
@@ -77,6 +80,7 @@ pub fn run(file: &Path, expand: bool, offline: bool) -> ExitCode {
         orders: &mut orders,
         home: &mut home,
         home_link: &mut home_link,
+        user: &mut user::look,
     };
     let colour = std::io::stderr().is_terminal();
     let outcome = report(&text, &file.display().to_string(), expand, colour, &mut asked);
@@ -98,6 +102,7 @@ fn report(text: &str, name: &str, expand: bool, colour: bool, asked: &mut Asked<
     problems.extend(of_orders(&loaded, asked));
     problems.extend(of_homes(&loaded, asked));
     problems.extend(of_home_link(&loaded, asked));
+    problems.extend(of_user(&loaded, asked));
     let usable = problems.iter().all(|problem| problem.severity == Severity::Warning);
     let text = match (expand, usable) {
         (true, _) => loaded.expanded.clone(),
@@ -171,6 +176,14 @@ fn of_home_link(loaded: &Loaded, asked: &mut Asked<'_>) -> Vec<Problem> {
         problem
     };
     oddities.into_iter().map(told).collect()
+}
+
+/// Whether the edge has somebody to run as.
+fn of_user(loaded: &Loaded, asked: &mut Asked<'_>) -> Option<Problem> {
+    let oddity = (asked.user)(loaded.config.user.as_deref())?;
+    let mut problem = loaded.warning(&Anchor::User, &oddity.what);
+    problem.help.push(oddity.cure);
+    Some(problem)
 }
 
 fn certificate_error(loaded: &Loaded, error: &CertificateError) -> Problem {
@@ -271,6 +284,7 @@ mod tests {
             orders: &mut orders,
             home: &mut home,
             home_link: &mut home_link,
+            user: &mut |_| None,
         };
         report(text, "porchd.yaml", false, false, &mut asked)
     }
@@ -327,6 +341,7 @@ mod tests {
             orders: &mut orders,
             home: &mut home,
             home_link: &mut home_link,
+            user: &mut |_| None,
         };
         let outcome = report(WITH_CERTIFICATE, "porchd.yaml", false, false, &mut asked);
         assert!(outcome.usable && outcome.problems.contains("chmod o= /etc/ssl/a.key"), "{outcome:?}");
@@ -351,6 +366,34 @@ mod tests {
         assert!(outcome.usable);
         assert!(outcome.problems.contains("porchd.yaml:1:43"), "{}", outcome.problems);
         assert!(outcome.text.starts_with("porchd.yaml: ok, with 1 warning"), "{}", outcome.text);
+    }
+
+    #[test]
+    fn a_user_that_is_missing_is_told_where_it_is_named() {
+        let no_one = || user::Oddity { what: "nobody".into(), cure: "useradd".into() };
+        let told = |text: &str| {
+            let (mut orders, mut home) = (|_: &Acme| Vec::new(), |_: &Upstream| Vec::new());
+            let mut certificates = |_: &Config| {
+                let store = Store::new(Vec::new(), Vec::new(), None);
+                (Ok(load::Loaded { store, warnings: Vec::new() }), Vec::new())
+            };
+            let mut asked = Asked {
+                certificates: &mut certificates,
+                orders: &mut orders,
+                home: &mut home,
+                home_link: &mut |_| Vec::new(),
+                user: &mut |_| Some(no_one()),
+            };
+            report(text, "porchd.yaml", false, false, &mut asked)
+        };
+        let named = told(&format!("{WITH_CERTIFICATE}user: somebody\n"));
+        assert!(named.usable && named.text.starts_with("porchd.yaml: ok, with 1 warning"), "{named:?}");
+        assert!(
+            named.problems.starts_with("warning: nobody\n") && named.problems.contains("porchd.yaml:3:7")
+        );
+        assert!(named.problems.contains("help: useradd"), "{}", named.problems);
+        let unnamed = told(WITH_CERTIFICATE);
+        assert!(unnamed.usable && unnamed.problems.contains("nobody"), "{unnamed:?}");
     }
 
     #[test]

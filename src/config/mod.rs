@@ -66,6 +66,8 @@ pub enum Anchor {
     Site(String),
     /// The upstream of this name.
     Upstream(String),
+    /// The user of the edge.
+    User,
 }
 
 impl Loaded {
@@ -98,7 +100,8 @@ fn anchors(file: &File) -> Vec<(Anchor, Place)> {
     let authorities = authorities.map(|(index, place)| (Anchor::Authority(index), place));
     let home = file.home_link.iter().filter_map(|link| link.address.as_ref());
     let home = home.map(|address| (Anchor::HomeAddress, address.name.place));
-    certificates.chain(sites).chain(upstreams).chain(authorities).chain(home).collect()
+    let user = file.user.iter().map(|user| (Anchor::User, user.place));
+    certificates.chain(sites).chain(upstreams).chain(authorities).chain(home).chain(user).collect()
 }
 
 /// More problems than this are not located.

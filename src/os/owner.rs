@@ -3,7 +3,8 @@
 #![expect(unsafe_code, reason = "geteuid(2) has no safe form in std")]
 
 /// Who can exchange anything anyway.
-const ROOT: u32 = 0;
+/// Who may do everything.
+pub const ROOT: u32 = 0;
 
 /// The user that this process runs as.
 pub fn me() -> u32 {

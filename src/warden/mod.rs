@@ -61,7 +61,7 @@ pub enum StartError {
     #[error("{}", .0.render(false).trim_end())]
     Wrong(#[from] Report),
     /// Nobody is called so.
-    #[error("there is no user {name:?} for the edge to run as; {cure}, or set `user`", cure = cure(name))]
+    #[error("there is no user {name:?} for the edge to run as; {cure}, or set `user`", cure = useradd(name))]
     NoUser {
         /// The name.
         name: String,
@@ -88,8 +88,8 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// The line that makes the user.
-fn cure(name: &str) -> String {
+/// The line that makes the user called `name`.
+pub fn useradd(name: &str) -> String {
     if cfg!(target_os = "openbsd") {
         format!("useradd -d /var/empty -s /sbin/nologin -L porchd {name}")
     } else {

@@ -198,7 +198,8 @@ fn version_is_said() {
 #[test]
 fn check_says_what_is_wrong_by_its_status() {
     let folder = Folder::new();
-    let good = folder.file("good.yaml", &site("x", ""));
+    // Of a user that every system has: root would be told where the usual one is missing.
+    let good = folder.file("good.yaml", &site("x", "user: root\n"));
     let (code, out, err) = output(&["check", "--offline", "-f", &good]);
     assert_eq!((code, &*err), (0, ""));
     assert!(out.contains("good.yaml: ok") && out.contains("example.com"), "{out}");
@@ -216,6 +217,19 @@ fn check_says_what_is_wrong_by_its_status() {
             err.contains(&missing) && err.contains("server_name:"),
             "{command} shows the least one: {err}"
         );
+    }
+}
+
+#[test]
+fn check_warns_of_a_user_that_is_not_there() {
+    let folder = Folder::new();
+    let file = folder.file("porchd.yaml", &site("x", "user: nobody-of-this-name\n"));
+    let (code, out, err) = output(&["check", "--offline", "-f", &file]);
+    assert!(code == 0 && out.contains("porchd.yaml: ok, with 1 warning"), "{out}");
+    for part in
+        ["warning: there is no user \"nobody-of-this-name\"", "porchd.yaml:3:7", "useradd", "--one-process"]
+    {
+        assert!(err.contains(part), "{part} in {err}");
     }
 }
 

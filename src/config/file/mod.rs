@@ -77,7 +77,7 @@ pub struct File {
     /// The user that the edge runs as: the process that meets the network. It holds when porchd is started by
     /// root, which it then needs for ports, keys and logs alone; fixed while porchd runs. Default: _porchd.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<UserName>,
+    pub user: Option<At<UserName>>,
     /// How long a stop, a reload and an upgrade wait for what is in flight.
     pub drain: Drain,
     /// Where log lines go.

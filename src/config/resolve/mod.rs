@@ -82,7 +82,7 @@ impl<'a> Resolver<'a> {
             limits: self.limits(),
             trusted_proxies: file.trusted_proxies.iter().map(|net| net.value.0).collect(),
             home_link: self.home_link(),
-            user: file.user.as_ref().map(|user| user.0.clone()),
+            user: file.user.as_ref().map(|user| user.value.0.clone()),
             drain: model::limits::Drain {
                 stop: file.drain.stop.0,
                 reload: file.drain.reload.0,
