@@ -261,3 +261,18 @@ fn every(period: Duration) -> Interval {
 const SECOND: Duration = Duration::from_secs(1);
 /// Between two looks at certificates' files: what a renewal beside porchd puts there is shown within a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_at_the_start_is_looked_at_a_period_later() {
+        let begun = clock::now();
+        let mut looks = every(LOOK_EVERY);
+        for nth in 1..=2 {
+            looks.tick().await;
+            assert_eq!(clock::now() - begun, LOOK_EVERY * nth);
+        }
+    }
+}
