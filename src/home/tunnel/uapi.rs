@@ -102,7 +102,8 @@ pub fn parse(answer: &[u8]) -> Result<Vec<Peer>, Fault> {
 /// Takes one line of a peer; what porchd does not use is skipped.
 fn fact(peer: &mut Peer, name: &str, value: &str, seconds: i64) -> Result<(), Fault> {
     match name {
-        "endpoint" => peer.endpoint = Some(value.parse().map_err(|_| Fault::Garbled)?),
+        // One of a form that is not known here ([fe80::1%eth0]:51820) is none: the other peers are to be read.
+        "endpoint" => peer.endpoint = value.parse().ok(),
         "last_handshake_time_nsec" => peer.handshake = moment(seconds, number(value)?),
         "tx_bytes" => peer.sent = number(value)?,
         "rx_bytes" => peer.received = number(value)?,
@@ -251,6 +252,14 @@ mod tests {
         assert!(late(&fault), "{fault:?}");
         drop(listener);
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn an_endpoint_with_a_scope_is_none_and_the_rest_is_read() {
+        let answer = ANSWER.replace("192.0.2.10:51820", "[fe80::1%eth0]:51820");
+        let (found, known) = (parse(answer.as_bytes()).unwrap(), parse(ANSWER.as_bytes()).unwrap());
+        assert_eq!(found[0].endpoint, None);
+        assert_eq!((found[0].sent, found[1].endpoint), (known[0].sent, known[1].endpoint));
     }
 
     #[test]
