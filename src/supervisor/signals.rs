@@ -1,5 +1,6 @@
 //! What the process is told by signals, where no warden hears them: SIGHUP reloads, SIGUSR1 opens the logs again,
-//! SIGTERM and SIGINT drain and end, and the second of them ends at once.
+//! SIGTERM and SIGINT drain and end, and the second of them ends at once. SIGUSR2, an upgrade where there is a warden,
+//! is told to be of no use.
 //!
 //! SIGPIPE needs nothing here: Rust's runtime ignores it before `main`.
 
@@ -16,6 +17,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reopen: Signal,
+    upgrade: Signal,
 }
 
 impl Signals {
@@ -26,16 +28,25 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             reopen: signal(SignalKind::user_defined1())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
     /// The next one. Several of one kind that come at once are one.
     pub async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.reload.recv() => Asked::Reload,
-            _ = self.reopen.recv() => Asked::Reopen,
+        loop {
+            return tokio::select! {
+                _ = self.terminate.recv() => Asked::Stop,
+                _ = self.interrupt.recv() => Asked::Stop,
+                _ = self.reload.recv() => Asked::Reload,
+                _ = self.reopen.recv() => Asked::Reopen,
+                _ = self.upgrade.recv() => {
+                    tracing::warn!(
+                        "SIGUSR2: a porchd in one process cannot be upgraded; restart it, or run it without --one-process"
+                    );
+                    continue;
+                }
+            };
         }
     }
 }

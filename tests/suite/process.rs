@@ -390,6 +390,16 @@ fn a_rotated_log_is_opened_again() {
 }
 
 #[test]
+fn one_process_is_not_ended_by_what_asks_for_an_upgrade() {
+    let mut daemon = Daemon::run(&site("x", ""));
+    daemon.signal("USR2");
+    daemon.said.wait_for("a porchd in one process cannot be upgraded; restart it");
+    assert_eq!(daemon.connect().get("/").text(), "x");
+    daemon.signal("TERM");
+    assert_eq!(daemon.said.end().0, Some(0));
+}
+
+#[test]
 fn the_demo_serves_what_it_prints_and_leaves_nothing() {
     // Below what systems give to those who ask for any port; several in a row have to be free.
     let first = 10_000 + std::process::id() % 20_000;
