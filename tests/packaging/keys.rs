@@ -146,7 +146,7 @@ impl<'a> Page<'a> {
     /// What is written as a value.
     fn kind(&self, node: &'a Value) -> String {
         let node = self.followed(node);
-        let simple = node.get("type").and_then(Value::as_str);
+        let simple = simple(node);
         if node.get("properties").is_some() {
             return "a map of the keys below".to_owned();
         }
@@ -175,6 +175,12 @@ impl<'a> Page<'a> {
             (true, _) => words(node).unwrap_or("a text").to_owned(),
         }
     }
+}
+
+/// The one type that is not "null".
+fn simple(node: &Value) -> Option<&str> {
+    let kind = node.get("type")?;
+    kind.as_str().or_else(|| list(node, "type").filter_map(Value::as_str).find(|one| *one != "null"))
 }
 
 fn words(node: &Value) -> Option<&str> {
