@@ -6,8 +6,11 @@ use std::net::IpAddr;
 
 use crate::config::model::home::{NftSet, Update};
 use crate::home::address::Family;
+use crate::home::firewall::span::Span;
 use crate::home::tools::{Ran, Tools};
 use crate::home::update::{Outcome, Step, UpdateError};
+
+mod span;
 
 const PFCTL: &str = "pfctl";
 const NFT: &str = "nft";
@@ -62,33 +65,57 @@ pub fn pf(tools: &Tools, table: &str, step: &Step) -> Result<Outcome, UpdateErro
     }
 }
 
-/// Does `step` to a set of nftables. Its scripts are transactions: all of it is done, or nothing.
+/// Does `step` to a set of nftables.
 ///
 /// # Errors
 /// What `nft` says, or that it can't be run, and that the set is of the other family.
 pub fn nft(tools: &Tools, set: &NftSet, step: &Step) -> Result<Outcome, UpdateError> {
-    let script = |script: String| tools.run(NFT, &["-f", "-"], &script);
+    let run = |act: &str, what: &str| {
+        tools.run(NFT, &[act, "element", &set.family, &set.table, &set.set, &format!("{{ {what} }}")], "")
+    };
     match step {
         Step::Add(ip) => {
-            let added = script(format!("create element {set} {{ {ip} }}\n"))?;
-            if added.status.success() {
-                return Ok(Outcome::Done);
+            // Asked first: a set with `auto-merge` takes what it holds already, and says nothing.
+            if run("get", &ip.to_string())?.status.success() {
+                return Ok(Outcome::Present);
             }
-            let there =
-                tools.run(NFT, &["get", "element", &set.family, &set.table, &set.set, &one(*ip)], "")?;
-            if there.status.success() { Ok(Outcome::Present) } else { Err(why(tools, set, &[*ip], added)) }
+            let added = run("create", &ip.to_string())?;
+            if added.status.success() { Ok(Outcome::Done) } else { Err(why(tools, set, &[*ip], added)) }
         }
         Step::Remove(ip) => {
-            // Added first, or one that is gone already would be an error.
-            let removed = script(format!("add element {set} {{ {ip} }}\ndelete element {set} {{ {ip} }}\n"))?;
-            if removed.status.success() { Ok(Outcome::Done) } else { Err(why(tools, set, &[*ip], removed)) }
+            // Alone: in one transaction with an `add` it fails in a set with `auto-merge`.
+            let removed = run("delete", &ip.to_string())?;
+            if removed.status.success() {
+                return Ok(Outcome::Done);
+            }
+            let there = run("get", &ip.to_string())?;
+            if there.status.success() {
+                return take_out(tools, set, *ip, &there.said, removed);
+            }
+            // It is gone already, if there is such a set.
+            holds(tools, set).map(|_| Outcome::Done)
         }
         Step::Replace(all) => replace(tools, set, all),
     }
 }
 
-fn one(ip: IpAddr) -> String {
-    format!("{{ {ip} }}")
+/// Takes one address out of what `auto-merge` has made of it and its neighbours, as `said` tells. In one transaction:
+/// the others are in the set at every time.
+fn take_out(
+    tools: &Tools,
+    set: &NftSet,
+    ip: IpAddr,
+    said: &str,
+    removed: Ran,
+) -> Result<Outcome, UpdateError> {
+    let Some(span) = Span::around(ip, said).filter(|span| !span.is_one()) else {
+        return Err(failed(NFT, removed));
+    };
+    let Some(rest) = span.without(ip) else {
+        return Err(UpdateError::Merged { address: ip, range: span.to_string() });
+    };
+    let script = format!("delete element {set} {{ {span} }}\nadd element {set} {{ {rest} }}\n");
+    done(NFT, tools.run(NFT, &["-f", "-"], &script)?)
 }
 
 /// Puts into the set what fits into it, in place of all that was there.
@@ -96,6 +123,8 @@ fn replace(tools: &Tools, set: &NftSet, all: &[IpAddr]) -> Result<Outcome, Updat
     let holds = holds(tools, set)?;
     let fitting: Vec<String> = all.iter().filter(|ip| fits(&holds, **ip)).map(IpAddr::to_string).collect();
     if let (true, Some(first)) = (fitting.is_empty(), all.first()) {
+        // What it holds is home no more.
+        done(NFT, tools.run(NFT, &["-f", "-"], &format!("flush set {set}\n"))?)?;
         return Err(UpdateError::Unfit { holds, address: *first });
     }
     let script = format!("flush set {set}\nadd element {set} {{ {} }}\n", fitting.join(", "));

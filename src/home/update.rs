@@ -101,6 +101,17 @@ pub enum UpdateError {
     /// It is not what the configuration allows.
     #[error("this is not allowed: {0}")]
     Refused(Refusal),
+    /// An nft set with `auto-merge` holds it in a range that is more than addresses of homes.
+    #[error(
+        "{address} is part of {range} there, which porchd does not take apart; take {address} out by hand, \
+         or make the set without `auto-merge`"
+    )]
+    Merged {
+        /// The address.
+        address: IpAddr,
+        /// What the set holds.
+        range: String,
+    },
 }
 
 /// What an act may not be.

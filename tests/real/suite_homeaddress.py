@@ -2,7 +2,7 @@
 
 The nameserver is a stand-in on 127.0.0.1: it answers nothing, private addresses, NXDOMAIN, SERVFAIL, with foreign
 numbers, cut short so that TCP is needed, two answers in turn; and at last the truth. After each lie the nft set must
-hold what it held, and at every time the element that is not porchd's. Of two tunnels the one that is alive keeps its
+hold what it held, and at every time the element that is not porchd's. In a set that merges neighbours, too. Of two tunnels the one that is alive keeps its
 endpoint; the other, that was never heard of, is dialled where home is.
 """
 
@@ -19,7 +19,7 @@ from lab import eventually, wait_until
 from porch import Daemon
 from tunnel import PORT, Tunnel
 
-LIMIT = 90
+LIMIT = 120
 NAME, PLACE = "myhomeip.a.test", ("127.0.0.1", 24053)
 FOREIGN = "9.9.9.9"
 RULES = f"""\
@@ -42,7 +42,7 @@ home_link:
     nameserver: 127.0.0.1:24053
     every: 1s
     update:
-      - {{ nft_set: "inet filter homeip"{owned} }}
+      - {{ nft_set: "inet filter {set}"{owned} }}
       - {{ nft_set: "inet filter homeip6" }}
       - {{ file: {file} }}
       - {{ wireguard_endpoint: {{ interface: wg-near, peer: "{alive}", port: 51820 }} }}
@@ -162,17 +162,17 @@ class Stage:
         subprocess.run(["wg", "set", "wg-old", "private-key", str(secret), *peer], check=True)
         return other
 
-    def write(self, link=True, owned=False):
-        facts = dict(name=NAME, file=self.file, owned=", owned: true" if owned else "", silent=self.silent)
+    def write(self, link=True, owned=False, set="homeip"):
+        facts = dict(set=set, name=NAME, file=self.file, owned=", owned: true" if owned else "", silent=self.silent)
         facts["alive"] = self.tunnel.keys["home"][1]
         text = CONFIG.format(dir=self.porch.dir) + (LINK.format(**facts) if link else "")
         self.porch.file.write_text(text)
 
-    def holds(self, what, wanted, seconds=8):
+    def holds(self, what, wanted, seconds=8, set="homeip"):
         """Whether the set of IPv4 comes to hold `wanted` and the foreign element."""
         wanted = sorted([*wanted, FOREIGN])
-        eventually(lambda: elements("homeip") == wanted, seconds)
-        return self.check(what, elements("homeip") == wanted, elements("homeip"))
+        eventually(lambda: elements(set) == wanted, seconds)
+        return self.check(what, elements(set) == wanted, elements(set))
 
     def said(self, text):
         """How often porchd's log has a line with this."""
@@ -221,6 +221,7 @@ def run(lab):
     both_families(stage)
     restarts(stage)
     reloads(stage)
+    merges(stage)
     show(stage)
 
 
@@ -305,6 +306,38 @@ def reloads(stage):
     time.sleep(3)
     lab.check("without the section nobody is asked", nameserver.asked <= asked + 1, nameserver.asked - asked)
     lab.check("and what is in the set stays", elements("homeip") == ["5.9.1.4"], elements("homeip"))
+
+
+def merges(stage):
+    """A set with `auto-merge`: nothing in it says whose an address is that is there already."""
+    nameserver, network = stage.nameserver, "5.9.2.0/24"
+
+    def nft(line):
+        subprocess.run(["nft", line], check=True)
+
+    def holds(what, *wanted):
+        stage.holds(f"merging: {what}", [*wanted, network], set="merging")
+
+    nft(f"add set inet filter merging {{ type ipv4_addr; flags interval; auto-merge; elements = {{ {FOREIGN}, {network} }}; }}")
+    nameserver.a = ["5.9.1.7"]
+    stage.write(set="merging")
+    stage.porch.reload()
+    holds("home is put there", "5.9.1.7")
+    nameserver.a = ["5.9.1.8"]
+    holds("of two neighbours the old one goes", "5.9.1.8")
+    nameserver.a = ["5.9.2.1"]
+    holds("of what a network has already nothing is added")
+    nameserver.a = ["5.9.4.1"]
+    holds("and nothing is taken out of it", "5.9.4.1")
+    nameserver.a = [FOREIGN]
+    holds("home is where somebody else put it")
+    nameserver.a = ["5.9.4.1"]
+    holds("whose it stays", "5.9.4.1")
+    nft("add element inet filter merging { 5.9.4.0/24 }")
+    nameserver.a = ["5.9.1.7"]
+    holds("a network that came later stays", "5.9.1.7", "5.9.4.0/24")
+    told = eventually(lambda: stage.said("5.9.4.1 is part of 5.9.4.0-5.9.4.255 there"), 5)
+    stage.check("merging: and what stays in it is told", told == 1, told)
 
 
 def show(stage):

@@ -118,17 +118,15 @@ fn programs_inherit_nothing() {
 }
 
 #[test]
-fn nft_is_given_scripts_of_one_element() {
-    let stand = Stand::new("nft", "exit 0", LONG);
+fn nft_is_asked_before_an_element_is_put_there() {
+    let stand = Stand::new("nft", "[ \"$1\" != get ]", LONG);
     assert_eq!(nft(&stand.tools, &set(), &Step::Add(ip("5.9.1.1"))), Ok(Outcome::Done));
     assert_eq!(nft(&stand.tools, &set(), &Step::Remove(ip("2a01:4f8::1"))), Ok(Outcome::Done));
     assert_eq!(
         stand.calls(),
         [
-            "-f -",
+            "get element inet filter homeip { 5.9.1.1 }",
             "create element inet filter homeip { 5.9.1.1 }",
-            "-f -",
-            "add element inet filter homeip { 2a01:4f8::1 }",
             "delete element inet filter homeip { 2a01:4f8::1 }",
         ]
     );
@@ -136,9 +134,49 @@ fn nft_is_given_scripts_of_one_element() {
 
 #[test]
 fn an_element_that_is_there_is_not_added() {
-    let stand = Stand::new("nft", "[ \"$1\" = get ]", LONG);
+    let stand = Stand::new("nft", "exit 0", LONG);
     assert_eq!(nft(&stand.tools, &set(), &Step::Add(ip("5.9.1.1"))), Ok(Outcome::Present));
-    assert_eq!(stand.calls()[2], "get element inet filter homeip { 5.9.1.1 }");
+    assert_eq!(stand.calls(), ["get element inet filter homeip { 5.9.1.1 }"]);
+}
+
+#[test]
+fn an_element_that_is_gone_is_no_error_but_a_set_that_is_gone_is() {
+    let stand = Stand::new("nft", "[ \"$2\" = list ]", LONG);
+    assert_eq!(nft(&stand.tools, &set(), &Step::Remove(ip("5.9.1.1"))), Ok(Outcome::Done));
+    let stand = Stand::new("nft", "echo 'Error: No such file or directory' >&2; exit 1", LONG);
+    let error = nft(&stand.tools, &set(), &Step::Remove(ip("5.9.1.1"))).unwrap_err();
+    assert_eq!(error.to_string(), "nft says: Error: No such file or directory");
+}
+
+/// An nft whose set has merged an address into `range`.
+fn merged(range: &str) -> Stand {
+    let script = format!(
+        "case $1 in delete) echo 'Error: element does not exist' >&2; exit 1;; get) \
+         printf 'table inet filter {{\\n\\tset homeip {{\\n\\t\\telements = {{ {range} }}\\n\\t}}\\n}}\\n';; esac"
+    );
+    Stand::new("nft", &script, LONG)
+}
+
+#[test]
+fn an_address_that_was_merged_with_its_neighbour_is_taken_out_of_the_range() {
+    let stand = merged("5.9.1.7-5.9.1.8");
+    assert_eq!(nft(&stand.tools, &set(), &Step::Remove(ip("5.9.1.7"))), Ok(Outcome::Done));
+    assert_eq!(
+        stand.calls()[2..],
+        [
+            "-f -",
+            "delete element inet filter homeip { 5.9.1.7-5.9.1.8 }",
+            "add element inet filter homeip { 5.9.1.8 }",
+        ]
+    );
+    for (range, known) in [("5.9.1.0/24", true), ("5.9.1.7", false)] {
+        let stand = merged(range);
+        let error = nft(&stand.tools, &set(), &Step::Remove(ip("5.9.1.7"))).unwrap_err();
+        let told =
+            if known { "5.9.1.7 is part of 5.9.1.0-5.9.1.255 there" } else { "nft says: Error: element" };
+        assert!(error.to_string().starts_with(told), "{error}");
+        assert_eq!(stand.calls().len(), 2, "nothing is done");
+    }
 }
 
 /// An nft that knows one set, of IPv4.
@@ -154,8 +192,11 @@ fn a_set_of_the_other_family_is_told_as_such() {
     assert_eq!(error, unfit);
     let error = nft(&stand.tools, &set(), &Step::Add(ip("5.9.1.1"))).unwrap_err();
     assert_eq!(error.to_string(), "nft says: Error: no");
+    // Of no use for a home that has this family no more.
+    let stand = Stand::new("nft", &IPV4_SET.replace("exit 1", "exit 0"), LONG);
     let error = nft(&stand.tools, &set(), &Step::Replace(vec![ip("2a01:4f8::1")])).unwrap_err();
     assert_eq!(error, unfit);
+    assert_eq!(stand.calls()[1..], ["-f -", "flush set inet filter homeip"]);
 }
 
 #[test]
