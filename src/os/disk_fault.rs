@@ -11,7 +11,9 @@ pub fn reason(error: &Error) -> String {
             "the file system is read-only; mount it writable, let the service manager's sandbox allow it, or set \
              `state_dir` to another folder"
         }
-        ErrorKind::PermissionDenied => "permission denied; chown it to the user that porchd runs as",
+        ErrorKind::PermissionDenied => {
+            "permission denied; chown it, with all in it (chown -R), to the user that porchd runs as"
+        }
         ErrorKind::NotFound => {
             "the folder is gone; was it removed while porchd ran, or its disk unmounted? bring it back and restart porchd"
         }

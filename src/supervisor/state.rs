@@ -75,6 +75,8 @@ impl State {
         }
         let (stored, errors) = vault.certificates();
         warnings.extend(errors.iter().map(ToString::to_string));
+        // A folder that can't be opened hinders both.
+        warnings.dedup();
         self.managed = stored.iter().map(managed).collect();
         self.opened = Some(Opened { taken: Some((vault, stored)) });
         Ok(())
