@@ -1,7 +1,7 @@
 //! Where home is, by what its nameserver answers: what is believed, and when it is asked again. Pure.
 //!
 //! Nothing but an answer with an address changes anything, and a change is believed when it is answered twice. IPv4
-//! and IPv6 are followed apart.
+//! and IPv6 are followed apart; one that is answered without an address for a day, while the other has one, is gone.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,6 +13,11 @@ use crate::home::message::Fault;
 pub const CONFIRM: Duration = Duration::from_secs(5);
 /// Most addresses of a family: home is one place.
 pub const MOST: usize = 8;
+
+/// So long a family is answered without an address, while the other has one, until home has it no more.
+pub const GONE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Without an answer for longer than this the day begins anew.
+const PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// One of the two families of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +60,8 @@ pub enum News {
     Fault(Family, Fault),
     /// It works again.
     Works(Family),
+    /// Home has no address of this family any more; it is told of the move, too.
+    Gone(Family),
 }
 
 /// What a round of questions came to.
@@ -72,6 +79,7 @@ pub struct Follower {
     every: Duration,
     allow_private: bool,
     sides: [Side; 2],
+    answered: bool,
 }
 
 /// What is known of one family.
@@ -81,6 +89,8 @@ struct Side {
     believed: BTreeSet<IpAddr>,
     /// An answer that is not believed yet, and when it was first heard.
     candidate: Option<(BTreeSet<IpAddr>, Instant)>,
+    /// When it was answered first, and last, that it has no address while the other family has one.
+    lacking: Option<(Instant, Instant)>,
     fault: Option<Fault>,
 }
 
@@ -96,9 +106,10 @@ impl Follower {
                 .take(MOST)
                 .collect(),
             candidate: None,
+            lacking: None,
             fault: None,
         };
-        Self { every, allow_private, sides: [side(Family::V4), side(Family::V6)] }
+        Self { every, allow_private, sides: [side(Family::V4), side(Family::V6)], answered: false }
     }
 
     /// Where home is, IPv4 first; empty: that is not known yet.
@@ -111,19 +122,29 @@ impl Follower {
         self.sides.iter().find_map(|side| Some((side.family, side.fault.as_ref()?)))
     }
 
+    /// Whether an address of one family at least was answered, and steadily, at the last time.
+    pub fn answered(&self) -> bool {
+        self.answered
+    }
+
     /// Takes what was answered to a question for each family.
     pub fn observe(&mut self, answers: [Answer; 2], now: Instant) -> Round {
         let from = self.believed();
         let confirm = CONFIRM.min(self.every);
         let mut round = Round { news: Vec::new(), again: self.every };
         let judged = answers.map(|answer| answer.and_then(|all| wanted(&all, self.allow_private)));
-        let known = [0, 1].map(|side| judged[side].is_ok() || !self.sides[side].believed.is_empty());
+        let heard = [0, 1].map(|side| judged[side].is_ok());
+        let known = [0, 1].map(|side| heard[side] || !self.sides[side].believed.is_empty());
+        let pause = PAUSE.max(self.every * 4);
         for (at, answer) in judged.into_iter().enumerate() {
-            let (side, other) = (&mut self.sides[at], known[1 - at]);
+            let side = &mut self.sides[at];
             // A home has seldom both families. That the one is missing is told if nothing else is known.
-            let lacking = side.believed.is_empty() && (other || side.family == Family::V6);
+            let unknown = side.believed.is_empty() && (known[1 - at] || side.family == Family::V6);
             match answer {
-                Err(Fault::Empty) if lacking => round.news.extend(side.works()),
+                Err(Fault::Empty) if unknown => round.news.extend(side.works()),
+                Err(Fault::Empty) if heard[1 - at] && side.is_gone(pause, now) => {
+                    round.news.push(side.forget());
+                }
                 Err(fault) => round.news.extend(side.fails(fault)),
                 Ok(addresses) => {
                     let (news, soon) = side.hears(addresses, confirm, now);
@@ -134,6 +155,7 @@ impl Follower {
                 }
             }
         }
+        self.answered = (0..2).any(|at| heard[at] && self.sides[at].fault.is_none());
         let to = self.believed();
         if to != from {
             round.news.insert(0, News::Moved { from, to });
@@ -153,8 +175,24 @@ impl Side {
         self.fault.take().map(|_| News::Works(self.family))
     }
 
+    /// Takes an answer without an address, while the other family has one. Whether that was so for long enough.
+    fn is_gone(&mut self, pause: Duration, now: Instant) -> bool {
+        let known = self.lacking.filter(|(_, last)| now.saturating_duration_since(*last) <= pause);
+        let first = known.map_or(now, |(first, _)| first);
+        self.lacking = Some((first, now));
+        now.saturating_duration_since(first) >= GONE
+    }
+
+    /// Home has no such address any more.
+    fn forget(&mut self) -> News {
+        self.believed.clear();
+        (self.candidate, self.lacking, self.fault) = (None, None, None);
+        News::Gone(self.family)
+    }
+
     /// Takes an answer with addresses. Whether to ask again soon.
     fn hears(&mut self, heard: BTreeSet<IpAddr>, confirm: Duration, now: Instant) -> (Option<News>, bool) {
+        self.lacking = None;
         if heard == self.believed {
             self.candidate = None;
             return (self.works(), false);

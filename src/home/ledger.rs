@@ -210,7 +210,12 @@ impl Ledger {
             }
             // It will be as unfit the next time: told once, and not tried until everything is told anew.
             Err(error @ UpdateError::Unfit { address, .. }) => {
-                self.settle(&key, *address);
+                match step {
+                    Step::Replace(all) => {
+                        self.settled.insert(key.clone(), all.iter().copied().collect());
+                    }
+                    _ => self.settle(&key, *address),
+                }
                 self.forget(&key, *address);
                 let new = self.unfit.insert((key, Family::of(*address)));
                 new.then(|| Told::Unfit(format!("{name}: {error}")))

@@ -134,9 +134,7 @@ impl HomeAddress {
         };
         self.following = Some((address, spawn_local(task.run())));
     }
-}
 
-impl HomeAddress {
     /// Follows nothing any more, and writes nothing. Nothing is taken out of tables and sets: home is where it is,
     /// whether porchd runs or not.
     pub fn stop(&mut self) {
@@ -206,7 +204,7 @@ impl Task {
         shown.asked = Some(now);
         let fault = self.follower.fault();
         shown.fault = fault.map(|(family, fault)| format!("{}: {fault}", family.record()));
-        if fault.is_none() {
+        if self.follower.answered() {
             shown.answered = Some(now);
         }
     }
@@ -224,7 +222,7 @@ impl Task {
                     let same = |other: &News| matches!(other, News::Works(_));
                     (rest.iter().any(same), news[..at].iter().any(same))
                 }
-                News::Moved { .. } => (false, false),
+                News::Moved { .. } | News::Gone(_) => (false, false),
             };
             if !told {
                 self.tell(one, both);
@@ -245,6 +243,9 @@ impl Task {
                 tracing::warn!("{name}, {}: {fault}; {stays}", record(family));
             }
             News::Works(family) => tracing::info!("{name}, {}: it is answered again", record(family)),
+            News::Gone(family) => {
+                tracing::info!("{name}, {}: without an address for a day; home has none", record(family));
+            }
         }
     }
 

@@ -137,6 +137,73 @@ fn a_family_that_home_does_not_have_is_not_told() {
     assert_eq!(round.news, [News::Fault(Family::V6, Fault::Empty)], "it had one");
 }
 
+/// A home with both families whose AAAA record goes away: so many rounds later.
+fn lacking_for(rounds: u64) -> Scene {
+    let mut scene = Scene::new(&["5.9.1.1", "2a01:4f8::1"]);
+    assert_eq!(scene.v4(60, &["5.9.1.1"]).news, [News::Fault(Family::V6, Fault::Empty)]);
+    for _ in 0..rounds {
+        assert_eq!(scene.v4(60, &["5.9.1.1"]).news, []);
+        assert_eq!(scene.follower.believed(), ips(&["5.9.1.1", "2a01:4f8::1"]));
+        assert!(scene.follower.answered() && scene.follower.fault().is_some());
+    }
+    scene
+}
+
+const DAY: u64 = 24 * 60;
+
+#[test]
+fn a_family_without_an_address_for_a_day_is_gone() {
+    let mut scene = lacking_for(DAY - 1);
+    let gone = [moved(&["5.9.1.1", "2a01:4f8::1"], &["5.9.1.1"]), News::Gone(Family::V6)];
+    assert_eq!(scene.v4(60, &["5.9.1.1"]).news, gone);
+    assert_eq!(scene.follower.fault(), None);
+    assert_eq!(scene.v4(60, &["5.9.1.1"]).news, [], "and is missed no more");
+    scene.hears(60, Ok(ips(&["5.9.1.1"])), Ok(ips(&["2a01:4f8::2"])));
+    let round = scene.hears(5, Ok(ips(&["5.9.1.1"])), Ok(ips(&["2a01:4f8::2"])));
+    assert_eq!(round.news, [moved(&["5.9.1.1"], &["5.9.1.1", "2a01:4f8::2"])], "until there is one again");
+}
+
+#[test]
+fn a_family_that_comes_back_within_a_day_was_not_gone() {
+    let mut scene = lacking_for(DAY - 1);
+    let round = scene.hears(60, Ok(ips(&["5.9.1.1"])), Ok(ips(&["2a01:4f8::1"])));
+    assert_eq!(round.news, [News::Works(Family::V6)]);
+    assert_eq!(scene.v4(60, &["5.9.1.1"]).news, [News::Fault(Family::V6, Fault::Empty)], "a new day");
+}
+
+#[test]
+fn failures_are_no_answers_without_an_address() {
+    // A failure now and then holds nothing up, and says nothing.
+    let mut scene = lacking_for(DAY - 2);
+    scene.hears(60, Ok(ips(&["5.9.1.1"])), Err(Fault::Silent));
+    assert_eq!(scene.v4(60, &["5.9.1.1"]).news.last(), Some(&News::Gone(Family::V6)));
+    // Nor are answers while the other family has no address either, or fails, however long.
+    for v4 in [Err(Fault::Empty), Err(Fault::Silent)] {
+        let mut scene = lacking_for(0);
+        for _ in 0..2 * DAY {
+            scene.hears(60, v4.clone(), Err(Fault::Empty));
+            assert!(!scene.follower.answered());
+        }
+        assert_eq!(scene.follower.believed(), ips(&["5.9.1.1", "2a01:4f8::1"]));
+        scene.v4(60, &["5.9.1.1"]);
+        assert_eq!(scene.follower.believed().len(), 2, "after a long pause the day begins anew");
+    }
+}
+
+#[test]
+fn an_answer_for_one_family_is_an_answer() {
+    let mut scene = Scene::new(&["5.9.1.1", "2a01:4f8::1"]);
+    scene.hears(60, Ok(ips(&["5.9.1.1"])), Err(Fault::Silent));
+    assert!(scene.follower.answered());
+    scene.hears(60, Err(Fault::Empty), Err(Fault::Silent));
+    assert!(!scene.follower.answered());
+    scene.hears(60, Ok(ips(&["5.9.1.2"])), Err(Fault::Silent));
+    scene.hears(60, Ok(ips(&["5.9.1.2"])), Err(Fault::Silent));
+    scene.hears(60, Ok(ips(&["5.9.1.3"])), Err(Fault::Silent));
+    scene.hears(60, Ok(ips(&["5.9.1.4"])), Err(Fault::Silent));
+    assert!(!scene.follower.answered(), "answers in turn are none");
+}
+
 #[test]
 fn a_short_pace_shortens_the_second_look() {
     let second = Duration::from_secs(1);

@@ -136,6 +136,32 @@ fn another_name_takes_out_the_address_of_the_one_before() {
 }
 
 #[test]
+fn a_family_that_is_gone_is_taken_out_where_the_other_does_not_fit() {
+    let unfit = Err(UpdateError::Unfit { holds: "ipv6_addr".into(), address: ip("5.9.1.1") });
+    let both = [ip("5.9.1.1"), ip("2a01::1")];
+    for owned in [false, true] {
+        let (updates, mut ledger) = (vec![set(owned)], Ledger::default());
+        ledger.follow("home", &updates);
+        ledger.believe(&both, 7);
+        for (_, step) in ledger.additions(&updates) {
+            let fits = step != Step::Add(both[0]);
+            let result = if fits { Ok(Outcome::Done) } else { unfit.clone() };
+            ledger.took(&updates[0], &step, &result);
+        }
+        ledger.believe(&both[..1], 8);
+        let additions = ledger.additions(&updates);
+        if owned {
+            assert_eq!(additions, [(0, Step::Replace(vec![both[0]]))]);
+            ledger.took(&updates[0], &additions[0].1, &unfit);
+        } else {
+            assert_eq!(ledger.removals(&updates), [(0, Step::Remove(both[1]))]);
+            ledger.took(&updates[0], &Step::Remove(both[1]), &Ok(Outcome::Done));
+        }
+        assert!(ledger.additions(&updates).is_empty() && ledger.removals(&updates).is_empty());
+    }
+}
+
+#[test]
 fn what_is_updated_no_more_is_left_as_it_is_and_told() {
     let (updates, mut world, mut ledger) = (vec![set(false), table()], World::default(), Ledger::default());
     ledger.follow("home", &updates);
