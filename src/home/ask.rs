@@ -85,9 +85,11 @@ async fn ask(place: SocketAddr, name: &str, family: Family) -> io::Result<Answer
 
 fn datagrams(place: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(place), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
     socket.connect(&place.into())?;
-    UdpSocket::from_std(socket.into())
+    let socket = std::net::UdpSocket::from(socket);
+    // std's way: the walls leave socket2's (fcntl(2), F_SETFL) closed.
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
 }
 
 /// RFC 7766: two bytes of length, then the message.

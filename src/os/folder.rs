@@ -251,7 +251,7 @@ impl Folder {
         // it fits where the last one was.
         let id = format!("{:<10}\n", std::process::id());
         let _ = file.set_permissions(Permissions::from_mode(FILE_MODE));
-        let _ = file.write_all_at(id.as_bytes(), 0).and_then(|()| file.set_len(id.len() as u64));
+        let _ = file.write_all_at(id.as_bytes(), 0);
         Ok(Some(Lock { file }))
     }
 

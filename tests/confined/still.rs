@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use porchd::os::confine::{self, Walls};
 use porchd::os::{beneath, folder, limits, syslog};
@@ -14,6 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::inside::{self, Trial};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What came of one act.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -152,6 +155,10 @@ async fn handshake(socket: TcpListener) -> Outcome {
     };
     let connect = async {
         let stream = tokio::net::TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        let alive = socket2::TcpKeepalive::new();
+        let alive = alive.with_time(MINUTE).with_interval(MINUTE).with_retries(3);
+        socket2::SockRef::from(&stream).set_tcp_keepalive(&alive)?;
         let name = ServerName::try_from("a.test").map_err(std::io::Error::other)?;
         let mut stream = TlsConnector::from(Arc::new(theirs)).connect(name, stream).await?;
         let mut text = String::new();

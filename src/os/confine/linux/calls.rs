@@ -15,6 +15,7 @@ use seccompiler::{
 use crate::os::confine::{ConfineError, Held, Walls};
 
 mod known;
+mod sockets;
 
 /// The calls of a filter; no conditions: whatever the arguments are.
 type Calls = BTreeMap<i64, Vec<SeccompRule>>;
@@ -28,6 +29,11 @@ const PROCESS: [u64; 3] =
 
 /// What std and tokio ask of sockets, and of standard error whether it is a terminal.
 const DEVICE: [u64; 5] = [libc::FIONBIO, libc::FIOCLEX, libc::FIONREAD, libc::TCGETS, libc::TIOCGWINSZ];
+
+/// What std asks of descriptors. The flags of a file (F_SETFL) are shared with the warden: without O_APPEND the lines
+/// of a log could be written over.
+const DESCRIPTOR: [libc::c_int; 5] =
+    [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL];
 
 /// Modes only ever shut others out.
 const MODES: [u64; 2] = [0o600, 0o700];
@@ -106,12 +112,8 @@ fn refused(held: &Held) -> Result<Calls, seccompiler::BackendError> {
     }
     // No new process.
     calls.insert(libc::SYS_clone, vec![masked(0, THREAD, 0)?]);
-    let mut families = vec![libc::AF_INET, libc::AF_INET6];
-    if !held.walls.sockets.is_empty() {
-        families.push(libc::AF_UNIX);
-    }
-    calls.insert(libc::SYS_socket, vec![none_of(0, &families)?]);
-    calls.insert(libc::SYS_socketpair, vec![none_of(0, &[libc::AF_UNIX])?]);
+    calls.insert(libc::SYS_fcntl, vec![none_of(1, &DESCRIPTOR)?]);
+    calls.extend(sockets::refused(!held.walls.sockets.is_empty())?);
     Ok(calls)
 }
 

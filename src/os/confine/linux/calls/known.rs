@@ -40,7 +40,7 @@ pub(super) const CALLS: &[i64] = &[
     // files and folders
     SYS_read, SYS_readv, SYS_pread64, SYS_preadv, SYS_preadv2, SYS_write, SYS_writev, SYS_pwrite64, SYS_pwritev,
     SYS_openat, SYS_openat2, SYS_close, SYS_close_range, SYS_fstat, SYS_newfstatat, SYS_statx, SYS_lseek,
-    SYS_ftruncate, SYS_fsync, SYS_fdatasync, SYS_flock, SYS_fcntl, SYS_getdents64, SYS_mkdirat, SYS_unlinkat,
+    SYS_fsync, SYS_fdatasync, SYS_flock, SYS_fcntl, SYS_getdents64, SYS_mkdirat, SYS_unlinkat,
     RENAMEAT, SYS_renameat2, SYS_readlinkat, SYS_faccessat, SYS_faccessat2, SYS_getcwd, SYS_umask, SYS_dup,
     SYS_dup3, SYS_pipe2,
     // memory
@@ -88,6 +88,8 @@ pub(super) const REFUSED: &[i64] = &[
     SYS_kcmp,
     // listening
     SYS_bind, SYS_listen,
+    // shortening what was written: a log that the warden has opened
+    SYS_ftruncate,
     // other users, groups, capabilities, namespaces, roots
     SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_setgroups, SYS_setfsuid,
     SYS_setfsgid, SYS_capset, SYS_unshare, SYS_setns, SYS_chroot, SYS_pivot_root, SYS_personality,
