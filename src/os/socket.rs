@@ -5,7 +5,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -25,6 +25,17 @@ pub fn listen(addr: SocketAddr, copies: usize) -> io::Result<Vec<TcpListener>> {
         return Ok(vec![listening(addr, false)?]);
     }
     if BALANCES { each_its_own(addr, copies) } else { one_queue(addr, copies) }
+}
+
+/// Has `socket` listen and not block, should another process that has it have ended that. Connections that waited are
+/// gone then.
+///
+/// # Errors
+/// When it can't: it was connected, say.
+pub fn listens_again(socket: &TcpListener) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let socket = SockRef::from(socket);
+    if socket.is_listener()? { Ok(()) } else { socket.listen(BACKLOG) }
 }
 
 /// A listening socket that the runtime of this thread watches. What is accepted from it is watched by nobody,

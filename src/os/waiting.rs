@@ -33,6 +33,14 @@ pub fn wait(descriptors: &[BorrowedFd<'_>], limit: Option<Duration>) -> io::Resu
     Ok(polled.iter().map(|polled| polled.revents != 0).collect())
 }
 
+/// Whether `descriptor`, a unix socket that listens, was shut by another process that has it.
+pub fn is_shut(descriptor: BorrowedFd<'_>) -> bool {
+    let mut polled = libc::pollfd { fd: descriptor.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: `polled` is one entry, and lives through the call.
+    let count = unsafe { libc::poll(&raw mut polled, 1, 0) };
+    count > 0 && polled.revents & libc::POLLHUP != 0
+}
+
 /// Where the handler writes.
 static INTO: AtomicI32 = AtomicI32::new(-1);
 

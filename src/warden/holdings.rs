@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use crate::os::{socket, waiting};
 use crate::provision::inventory::Inventory;
 use crate::provision::{Provision, ProvisionError};
 use crate::warden::plan::EdgeId;
@@ -72,6 +74,7 @@ impl Holdings {
             }
         };
         let held = &mut self.addresses[at];
+        held.mend(copies, provision)?;
         let count = copies.max(held.sockets.len());
         let copied = held.sockets.iter().cycle().take(count).map(TcpListener::try_clone);
         let copied = copied.collect::<io::Result<Vec<_>>>().map_err(failed)?;
@@ -102,7 +105,7 @@ impl Holdings {
             source: source.into(),
         };
         if let Some(control) =
-            self.control.as_ref().filter(|control| control.path == path && control.stands())
+            self.control.as_ref().filter(|control| control.path == path && control.stands(held))
         {
             return if held { Ok(None) } else { control.listener.try_clone().map(Some).map_err(failed) };
         }
@@ -129,10 +132,33 @@ impl Holdings {
     }
 }
 
+impl Address {
+    /// Undoes what an edge that was taken over may have done to the sockets, which it shares: let them block, or end
+    /// their listening.
+    fn mend(&mut self, copies: usize, provision: &mut dyn Provision) -> Result<(), ProvisionError> {
+        let failed = |source| ProvisionError::Bind { addr: self.actual, source };
+        // There are none if they could not be opened anew the last time.
+        if !self.sockets.is_empty() && self.sockets.iter().all(|one| socket::listens_again(one).is_ok()) {
+            return Ok(());
+        }
+        // What is spoiled for good holds the port.
+        let copies = copies.max(self.sockets.len());
+        self.sockets.clear();
+        self.sockets = provision.listen(self.actual, copies)?;
+        self.actual =
+            self.sockets.first().map_or(Ok(self.actual), TcpListener::local_addr).map_err(failed)?;
+        Ok(())
+    }
+}
+
 impl Control {
-    /// Whether the path still leads to this socket.
-    fn stands(&self) -> bool {
-        entry(&self.path).is_ok_and(|entry| entry == self.entry)
+    /// Whether the path still leads to this socket, and somebody can be met there. An edge that has it (`held`) knows
+    /// that by itself.
+    fn stands(&self, held: bool) -> bool {
+        let leads = entry(&self.path).is_ok_and(|entry| entry == self.entry);
+        leads
+            && (held
+                || (self.listener.set_nonblocking(true).is_ok() && !waiting::is_shut(self.listener.as_fd())))
     }
 }
 
@@ -175,6 +201,43 @@ mod tests {
     }
 
     #[test]
+    fn what_an_edge_spoils_is_mended_for_the_next() {
+        let mut provision = InProcess::new(PathBuf::new());
+        let mut holdings = Holdings::default();
+        let sockets = holdings.listen(ONE, any(), 2, &mut provision).unwrap();
+        let actual = sockets[0].local_addr().unwrap();
+        sockets[0].set_nonblocking(false).unwrap();
+        socket2::SockRef::from(&sockets[1]).shutdown(std::net::Shutdown::Both).unwrap();
+        drop(sockets);
+        holdings.forget(ONE);
+        let sockets = holdings.listen(TWO, actual, 2, &mut provision).unwrap();
+        for socket in &sockets {
+            assert!(socket2::SockRef::from(socket).is_listener().unwrap());
+            assert_eq!(socket.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(socket.local_addr().unwrap(), actual);
+        }
+    }
+
+    #[test]
+    fn socket_that_is_spoiled_for_good_is_opened_anew() {
+        let mut provision = InProcess::new(PathBuf::new());
+        let mut holdings = Holdings::default();
+        let sockets = holdings.listen(ONE, any(), 1, &mut provision).unwrap();
+        let actual = sockets[0].local_addr().unwrap();
+        let spoiled = socket2::SockRef::from(&sockets[0]);
+        spoiled.shutdown(std::net::Shutdown::Both).unwrap();
+        // It is a connection now, and can't listen any more.
+        let else_where = TcpListener::bind("127.0.0.1:0").unwrap();
+        spoiled.set_nonblocking(false).unwrap();
+        spoiled.connect(&else_where.local_addr().unwrap().into()).unwrap();
+        drop(sockets);
+        holdings.forget(ONE);
+        let sockets = holdings.listen(TWO, actual, 1, &mut provision).unwrap();
+        assert_eq!(ports(&sockets), [actual.port()]);
+        assert!(std::net::TcpStream::connect(actual).is_ok());
+    }
+
+    #[test]
     fn what_nobody_names_is_closed() {
         let mut provision = InProcess::new(PathBuf::new());
         let mut holdings = Holdings::default();
@@ -199,6 +262,12 @@ mod tests {
         assert!(holdings.control_socket(&path, true, &mut provision).unwrap().is_none());
         // A new edge gets the one that there is.
         assert!(holdings.control_socket(&path, false, &mut provision).unwrap().is_some());
+        // An edge has shut it.
+        let spoiled = holdings.control_socket(&path, false, &mut provision).unwrap().unwrap();
+        socket2::SockRef::from(&spoiled).shutdown(std::net::Shutdown::Both).unwrap();
+        drop(spoiled);
+        assert!(holdings.control_socket(&path, false, &mut provision).unwrap().is_some());
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
         fs::remove_file(&path).unwrap();
         assert!(holdings.control_socket(&path, true, &mut provision).unwrap().is_some());
         fs::remove_dir_all(&folder).unwrap();
