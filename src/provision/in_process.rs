@@ -24,6 +24,9 @@ use crate::provision::{PemPair, Provision, ProvisionError, ProvisionWarning};
 /// No file that is read whole is larger: a wrong path (`/dev/zero`, a disk image) must not eat the memory.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
+/// What is no file of bytes that end.
+const NO_FILE: &str = "this is a pipe or a device and not a file; copy what it should hold into a file";
+
 /// The bits of a file's mode that let others read or write it.
 const OTHERS: u32 = 0o006;
 
@@ -108,7 +111,7 @@ impl InProcess {
         path: &Path,
         open: fn(PathBuf) -> ProvisionWarning,
     ) -> Result<Vec<u8>, ProvisionError> {
-        let file = File::open(path).map_err(of(path))?;
+        let file = open_file(path).map_err(of(path))?;
         if file.metadata().map_err(of(path))?.mode() & OTHERS != 0 {
             self.warn_once(open(path.to_owned()));
         }
@@ -118,7 +121,10 @@ impl InProcess {
 
 impl Provision for InProcess {
     fn configuration(&mut self) -> Result<String, ProvisionError> {
-        let file = File::open(&self.configuration).map_err(of(&self.configuration))?;
+        let path = &self.configuration;
+        // A person who runs `check` may give a pipe; the warden waits for none.
+        let file = if self.edge.is_some() { open_file(path) } else { File::open(path) };
+        let file = file.map_err(of(path))?;
         if self.edge.is_some() {
             self.is_closed(&file)?;
         }
@@ -156,7 +162,7 @@ impl Provision for InProcess {
     }
 
     fn public_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError> {
-        File::open(path).and_then(read).map_err(of(path))
+        open_file(path).and_then(read).map_err(of(path))
     }
 
     fn secret_file(&mut self, path: &Path) -> Result<Vec<u8>, ProvisionError> {
@@ -209,6 +215,18 @@ impl Provision for InProcess {
 
 fn of(path: &Path) -> impl FnOnce(io::Error) -> ProvisionError {
     move |source| ProvisionError::File { path: path.to_owned(), source }
+}
+
+/// Opens a file to be read whole. A pipe or a terminal is not waited for.
+fn open_file(path: &Path) -> io::Result<File> {
+    // std adds O_CLOEXEC.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    match file.metadata()?.file_type() {
+        kind if kind.is_file() => Ok(file),
+        // By its number it is the same on the edge's side.
+        kind if kind.is_dir() => Err(io::Error::from_raw_os_error(libc::EISDIR)),
+        _ => Err(io::Error::new(ErrorKind::InvalidInput, NO_FILE)),
+    }
 }
 
 fn read(file: File) -> io::Result<Vec<u8>> {
@@ -273,7 +291,31 @@ mod tests {
         let directory = provision.public_file(&folder.0).unwrap_err().to_string();
         assert!(directory.ends_with(": this is a folder and not a file"), "{directory}");
         let endless = provision.public_file(Path::new("/dev/zero")).unwrap_err().to_string();
-        assert!(endless.contains("too large"), "{endless}");
+        assert!(endless.contains("a device and not a file"), "{endless}");
+        let disk = folder.0.join("disk");
+        File::create(&disk).unwrap().set_len(LARGEST + 1).unwrap();
+        let large = provision.public_file(&disk).unwrap_err().to_string();
+        assert!(large.contains("too large"), "{large}");
+    }
+
+    #[test]
+    fn pipe_in_place_of_a_file_is_refused_at_once() {
+        let folder = Folder::new("pipes");
+        let pipe = folder.0.join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let file = folder.file("file", b"x", 0o600);
+        let me = fs::metadata(&folder.0).unwrap();
+        let mut provision = InProcess::for_edge(pipe.clone(), User { uid: me.uid(), gid: me.gid() });
+        for error in [
+            provision.configuration().err(),
+            provision.public_file(&pipe).err(),
+            provision.secret_file(&pipe).err(),
+            provision.key_pair(&pipe, &file).err(),
+            provision.key_pair(&file, &pipe).err(),
+        ] {
+            let told = error.unwrap().to_string();
+            assert_eq!(told, format!("{}: {NO_FILE}", pipe.display()));
+        }
     }
 
     #[test]
