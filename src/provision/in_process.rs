@@ -33,12 +33,6 @@ const OTHERS: u32 = 0o006;
 /// The bits of a folder's mode that let anybody but its owner do anything.
 const NOT_THE_OWNER: u32 = 0o077;
 
-/// The bits of a mode that let others than the owner write.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
-
-/// The bit of a folder's mode that keeps each user's files from the others.
-const STICKY: u32 = 0o1000;
-
 /// The bit of a folder's mode that lets everybody put files there.
 const WRITABLE_FOR_ALL: u32 = 0o002;
 
@@ -83,20 +77,15 @@ impl InProcess {
 
     /// What the configuration says is done with privileges: it must be theirs alone who have them.
     fn is_closed(&self, file: &File) -> Result<(), ProvisionError> {
-        let found = file.metadata().map_err(of(&self.configuration))?;
-        let folder = self.configuration.parent().filter(|folder| *folder != Path::new(""));
-        let folder = folder.unwrap_or(Path::new("."));
-        let around = folder.metadata().map_err(of(folder))?;
-        let stranger = |uid| owner::is_stranger(uid, owner::me());
-        if found.mode() & WRITABLE_BY_OTHERS != 0 || stranger(found.uid()) {
-            return Err(ProvisionError::OpenToOthers { path: self.configuration.clone() });
+        let open = |path: &Path| Err(ProvisionError::OpenToOthers { path: path.to_owned() });
+        let path = &self.configuration;
+        let found = file.metadata().map_err(of(path))?;
+        if owner::may_write(&found, owner::me()) {
+            return open(path);
         }
-        // With the sticky bit (as /tmp has it) nobody else can exchange what is in it.
-        let exchangeable = around.mode() & WRITABLE_BY_OTHERS != 0 && around.mode() & STICKY == 0;
-        if exchangeable || stranger(around.uid()) {
-            return Err(ProvisionError::OpenToOthers { path: folder.to_owned() });
-        }
-        Ok(())
+        // With links and folders that lead there are others who choose which file it is.
+        let way = owner::exchangeable(path, owner::me()).map_err(of(path))?;
+        way.map_or(Ok(()), |found| open(&found))
     }
 
     fn warn_once(&mut self, warning: ProvisionWarning) {
@@ -277,6 +266,32 @@ mod tests {
         fs::write(&path, b"\xff").unwrap();
         let told = provision.configuration().unwrap_err().to_string();
         assert_eq!(told, format!("{}: the file is not UTF-8 text; is it the right one?", path.display()));
+    }
+
+    #[test]
+    fn configuration_that_another_user_may_exchange_is_refused() {
+        let folder = Folder::new("exchange");
+        let me = fs::metadata(&folder.0).unwrap();
+        let me = User { uid: me.uid(), gid: me.gid() };
+        fs::create_dir_all(folder.0.join("open/deeper")).unwrap();
+        let open = folder.0.join("open");
+        let file = folder.file("open/deeper/porchd.yaml", b"one", 0o644);
+        let link = folder.0.join("link.yaml");
+        std::os::unix::fs::symlink("open/deeper/porchd.yaml", &link).unwrap();
+        for (mode, refused) in [(0o755, false), (0o775, true), (0o777, true), (0o1777, false)] {
+            fs::set_permissions(&open, Permissions::from_mode(mode)).unwrap();
+            for path in [&file, &link] {
+                let read = InProcess::for_edge(path.clone(), me).configuration();
+                let told = read.err().map(|error| error.to_string());
+                assert_eq!(told.is_some(), refused, "{mode:o} {told:?}");
+                let named = format!("{}: others than", open.canonicalize().unwrap().display());
+                assert!(told.is_none_or(|told| told.starts_with(&named)));
+            }
+        }
+        assert_eq!(InProcess::new(link).configuration().unwrap(), "one");
+        fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
+        let told = InProcess::for_edge(file.clone(), me).configuration().unwrap_err().to_string();
+        assert!(told.starts_with(&format!("{}: others than", file.display())), "{told}");
     }
 
     #[test]
