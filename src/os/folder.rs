@@ -30,6 +30,10 @@ const TEMPORARY: &str = ".new-";
 /// The longest name of an entry, in bytes (NAME_MAX of every system that porchd runs on).
 const LONGEST_NAME: usize = 255;
 
+/// Whether another process can be given a folder by its descriptor. OpenBSD ends a process with a pledge that passes
+/// one, or is passed one, whatever was promised (pledge_sendfd, pledge_recvfd of kern_pledge.c).
+pub const IS_PASSED: bool = cfg!(not(target_os = "openbsd"));
+
 /// A folder whose files are porchd's alone.
 #[derive(Debug)]
 pub struct Folder {

@@ -135,7 +135,7 @@ pub enum Answer {
     },
     /// The file is beside it, or its content in the bytes.
     File,
-    /// The folder is beside it.
+    /// The folder is beside it; or nothing, where folders are not passed: it is there to be opened.
     Folder,
     /// The control socket is beside it; or nothing, the one that the edge has is still the one.
     Socket,

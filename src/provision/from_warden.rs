@@ -194,8 +194,15 @@ impl Provision for FromWarden {
 
     fn state_folder(&mut self, path: &Path) -> Result<Folder, ProvisionError> {
         let find = |inventory: &Inventory| (inventory.state.as_deref() == Some(path)).then_some(());
-        let (answer, parcel) = self.named(find, |of, ()| Call::State { of })?;
-        Ok(Folder::held(one(answer == Answer::Folder, parcel)?, path))
+        match self.named(find, |of, ()| Call::State { of })? {
+            (Answer::Folder, mut parcel) => match parcel.descriptors.pop() {
+                Some(folder) => Ok(Folder::held(folder, path)),
+                // Where folders are not passed. It was made, and is this user's to open.
+                None => Folder::open(path)
+                    .map_err(|source| ProvisionError::StateFolder { path: path.to_owned(), source }),
+            },
+            _ => Err(misunderstood()),
+        }
     }
 
     fn control_socket(&mut self, path: &Path, held: bool) -> Result<Option<UnixListener>, ProvisionError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use zeroize::Zeroize;
 
 use crate::clock;
+use crate::os::folder::{self, Folder};
 use crate::os::parcel::{self, Parcel};
 use crate::provision::calls::{Answer, Call, Duty, Fault, MOST_OF_CALL, Reply, VERSION};
 use crate::provision::inventory::Inventory;
@@ -144,7 +145,9 @@ impl Answers<'_> {
             }
             Call::State { of } => {
                 let path = inventory(member, of)?.state.as_deref().ok_or_else(not_named)?;
-                Ok(Handed::descriptor(Answer::Folder, self.provision.state_folder(path)?))
+                // Made and given to the edge's user it is in any case.
+                let folder = self.provision.state_folder(path)?;
+                Ok(Handed { descriptors: passed(folder, folder::IS_PASSED), ..Handed::plain(Answer::Folder) })
             }
             Call::Socket { of, held } => {
                 let path = inventory(member, of)?.socket.as_deref().ok_or_else(not_named)?;
@@ -176,6 +179,11 @@ impl Answers<'_> {
     }
 }
 
+/// What of a folder goes beside the answer: its descriptor, where folders are passed.
+fn passed(folder: Folder, is_passed: bool) -> Vec<OwnedFd> {
+    is_passed.then(|| folder.into()).into_iter().collect()
+}
+
 fn inventory(member: &Member, number: u64) -> Result<&Inventory, ProvisionError> {
     member.named(number).map(|named| &named.inventory).ok_or_else(not_named)
 }
@@ -186,4 +194,62 @@ fn place<T>(named: &[T], place: usize) -> Result<&T, ProvisionError> {
 
 fn not_named() -> ProvisionError {
     ProvisionError::Warden { source: std::io::Error::other("the configuration does not name it") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+    use std::thread;
+
+    use super::*;
+    use crate::provision::from_warden::FromWarden;
+
+    /// Answers an edge that asks for its folder, and passes no folder.
+    fn answer(socket: &UnixStream, path: &Path) {
+        let deadline = clock::now() + PATIENCE;
+        for _ in 0..3 {
+            let asked = parcel::receive(socket, MOST_OF_CALL, deadline).unwrap().unwrap();
+            let text = format!(
+                "state_dir: {}\nsites: [ {{ hosts: [ a.test ], routes: [ {{ path: /, respond: {{ status: 404 }} }} ] }} ]\n",
+                path.display()
+            );
+            let handed = match serde_json::from_slice(&asked.head).unwrap() {
+                Call::Hello { .. } => {
+                    let configuration = String::from("porchd.yaml");
+                    let duty = Duty { leads: true, confine: false, configuration };
+                    Handed::descriptor(Answer::Duty(duty), UnixStream::pair().unwrap().0)
+                }
+                Call::Configuration => {
+                    let answer = Answer::Configuration { number: 1 };
+                    Handed { bytes: text.into_bytes(), ..Handed::plain(answer) }
+                }
+                Call::State { .. } => {
+                    let folder = Folder::make(path).unwrap();
+                    Handed { descriptors: passed(folder, false), ..Handed::plain(Answer::Folder) }
+                }
+                call => unreachable!("{call:?}"),
+            };
+            let head =
+                serde_json::to_vec(&Reply { answer: Ok(handed.answer), warnings: Vec::new() }).unwrap();
+            let descriptors: Vec<_> = handed.descriptors.iter().map(AsFd::as_fd).collect();
+            parcel::send(socket, &head, &handed.bytes, &descriptors, deadline).unwrap();
+        }
+    }
+
+    #[test]
+    fn folder_that_is_not_passed_is_opened_by_the_edge() {
+        let path = std::env::temp_dir().join(format!("porchd-answers-{:x}", clock::random()));
+        let (warden, edge) = UnixStream::pair().unwrap();
+        let answering = path.clone();
+        let answering = thread::spawn(move || answer(&warden, &answering));
+        let (mut provision, _, _orders) = FromWarden::meet(edge).unwrap();
+        provision.configuration().unwrap();
+        provision.state_folder(&path).unwrap().write("file", b"x").unwrap();
+        answering.join().unwrap();
+        assert_eq!(fs::read(path.join("file")).unwrap(), b"x");
+        assert_eq!(passed(Folder::open(&path).unwrap(), true).len(), 1);
+        fs::remove_dir_all(&path).unwrap();
+    }
 }
