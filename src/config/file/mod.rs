@@ -58,7 +58,8 @@ pub struct File {
     pub acme: Option<At<Acme>>,
     /// The folder of what porchd must remember: certificates that it ordered and their keys, its accounts at
     /// CAs, and when it may ask them again. Made when it is missing, for porchd's own eyes alone; fixed while
-    /// porchd runs. Default: /var/lib/porchd, on OpenBSD /var/porchd.
+    /// porchd runs. It is the edge's to write, so no log, certificate, key or other file that the configuration
+    /// names may lie in it. Default: /var/lib/porchd, on OpenBSD /var/porchd.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_dir: Option<FilePath>,
     /// Named groups of backends.

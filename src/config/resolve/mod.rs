@@ -10,6 +10,7 @@ pub(crate) mod listener;
 pub(crate) mod matrix;
 pub(crate) mod route;
 pub(crate) mod site;
+pub(crate) mod state_dir;
 pub(crate) mod upstream;
 
 use std::collections::BTreeSet;
@@ -61,6 +62,7 @@ impl<'a> Resolver<'a> {
         if file.sites.is_empty() && !self.incomplete_sections(&["matrix", "sites"]) {
             self.findings.push(nothing_to_do());
         }
+        self.beneath_state_dir();
         model::Config {
             homeservers: self.homeservers(),
             threads: match file.threads {
