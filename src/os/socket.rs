@@ -34,8 +34,8 @@ pub fn listen(addr: SocketAddr, copies: usize) -> io::Result<Vec<TcpListener>> {
 /// When it can't: it was connected, say.
 pub fn listens_again(socket: &TcpListener) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    let socket = SockRef::from(socket);
-    if socket.is_listener()? { Ok(()) } else { socket.listen(BACKLOG) }
+    // To one that listens this is nothing new.
+    SockRef::from(socket).listen(BACKLOG)
 }
 
 /// A listening socket that the runtime of this thread watches. What is accepted from it is watched by nobody,
