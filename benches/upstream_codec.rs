@@ -78,6 +78,7 @@ fn exchange(bencher: Bencher<'_, '_>) {
                 load: Load::Fresh(Framing::None, Empty::<Bytes>::new()),
                 replay: true,
                 head_timeout: Duration::from_secs(180),
+                piece: porchd::upstream::scratch::READ,
                 wants_upgrade: false,
                 stay: None,
                 again: None,

@@ -45,6 +45,14 @@ impl Body {
             Self::File(body) => body.set_piece(bytes),
         }
     }
+
+    /// Bytes that have come and were not given yet. Files are read when they are asked for.
+    pub fn behind(&self) -> usize {
+        match self {
+            Self::Home(body) => body.behind(),
+            Self::Bytes(_) | Self::File(_) => 0,
+        }
+    }
 }
 
 impl From<Bytes> for Body {

@@ -121,11 +121,17 @@ pub enum Stop {
 /// An answer of home; a 101 comes with the backend's side of the tunnel.
 pub type Taken = (Response<Body>, Option<Upgraded>);
 
-/// Begins to forward a request; nothing is sent before the first `Awaited::poll`.
+/// Begins to forward a request; nothing is sent before the first `Awaited::poll`. With the head of its answer
+/// come `piece` bytes at most.
 ///
 /// # Errors
 /// What the edge has to answer instead.
-pub fn begin<'a>(forwarding: Forwarding<'a>, source: Source, told: &mut Told) -> Result<Begun<'a>, Fault> {
+pub fn begin<'a>(
+    forwarding: Forwarding<'a>,
+    source: Source,
+    piece: usize,
+    told: &mut Told,
+) -> Result<Begun<'a>, Fault> {
     let (method, endpoint) = (&forwarding.parts.method, forwarding.endpoint);
     let group = forwarding.group()?;
     if *method == Method::OPTIONS && endpoint.matrix && group.is_away() {
@@ -152,6 +158,7 @@ pub fn begin<'a>(forwarding: Forwarding<'a>, source: Source, told: &mut Told) ->
         load,
         replay: endpoint.replayable,
         head_timeout: group.def().head_timeout(endpoint),
+        piece,
         wants_upgrade: upgrade.is_some(),
         stay: Some(forwarding.stay(group.def())),
         again: (endpoint.class == Class::Sync).then_some(class::shorten_poll),

@@ -116,6 +116,11 @@ impl Arrival {
         })
     }
 
+    /// How large the first piece of the answer may be.
+    pub(super) fn first_piece(&self) -> usize {
+        self.in_flight.progress.first_piece(self.worker().pieces.size())
+    }
+
     /// How long the client may pause in a body.
     pub(super) fn body_progress(&self) -> Duration {
         self.snapshot.config.limits.body_progress

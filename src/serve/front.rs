@@ -25,8 +25,9 @@ use crate::serve::connection::Arrived;
 use crate::serve::held_timer::HeldTimer;
 use crate::serve::lines;
 use crate::serve::linger;
+use crate::serve::order::Order;
 use crate::serve::outgoing::Outgoing;
-use crate::serve::progress::{Order, Progress};
+use crate::serve::progress::Progress;
 use crate::serve::request;
 use crate::serve::stream::Stream;
 use crate::serve::streams::Streams;
@@ -43,7 +44,7 @@ const H2_STREAMS: u32 = 128;
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 /// Window of a connection: several streams', so that one slow upload does not stall the others.
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes of answers that are buffered for one stream.
+/// Bytes of answers that are buffered for one stream; all streams of a connection together: `shares`.
 const H2_SEND_BUFFER: usize = 64 * 1024;
 /// Streams that were reset before hyper looked at them (rapid reset, CVE-2023-44487).
 const H2_RESET_PENDING: usize = 32;

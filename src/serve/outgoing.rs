@@ -17,6 +17,7 @@ use crate::handler::told::Told;
 use crate::matrix::class::Class;
 use crate::serve::lines::{self, Line};
 use crate::serve::progress::Progress;
+use crate::serve::shares::{Piece, Place};
 use crate::serve::worker::Worker;
 use crate::telemetry::access::Answered;
 use crate::telemetry::figures::Ending;
@@ -68,11 +69,53 @@ pub(super) struct Outgoing {
     line: Option<Box<Line>>,
     offered: bool,
     broken: Option<BodyError>,
+    // Whether the piece after the one offered had to wait.
+    waits: bool,
+    // On HTTP/2, where many answers share a connection.
+    place: Place,
+    // Bytes that came along with the last piece, and are still to be given.
+    behind: usize,
 }
 
 impl Outgoing {
     pub(super) fn new(body: Body, in_flight: InFlight, line: Option<Box<Line>>) -> Self {
-        Self { body, in_flight, line, offered: false, broken: None }
+        let (place, behind) = (Place::NONE, 0);
+        Self { body, in_flight, line, offered: false, broken: None, waits: false, place, behind }
+    }
+
+    /// How large the next piece may be; `None`: it has to wait. A failure waits for nobody on HTTP/2.
+    fn room(&mut self, cx: &Context<'_>) -> Option<usize> {
+        let InFlight { worker, progress, .. } = &self.in_flight;
+        let piece = worker.pieces.size();
+        let Some(shares) = progress.shares() else {
+            return (!progress.hold_back(piece)).then_some(piece);
+        };
+        if self.broken.is_some() || shares.permits(self.place, cx) {
+            self.waits = false;
+            return Some(piece.min(shares.size()));
+        }
+        if !std::mem::replace(&mut self.waits, true) {
+            // The one before was taken as far as its stream goes, and still counts until it is gone.
+            progress.moves(worker.now());
+        }
+        None
+    }
+
+    /// A piece for hyper, which counts among what the connection holds.
+    fn piece(&mut self, bytes: Bytes) -> Piece {
+        let Some(shares) = self.in_flight.progress.shares() else { return bytes.into() };
+        let over = self.body.is_end_stream();
+        if !over && self.place == Place::NONE {
+            self.place = shares.enter();
+        }
+        let behind = if over { 0 } else { self.body.behind() };
+        let before = std::mem::replace(&mut self.behind, behind);
+        let piece = shares.piece(bytes, self.place);
+        if (before, behind) != (0, 0) {
+            shares.hold(behind);
+            shares.release(before);
+        }
+        piece
     }
 
     fn taken(&mut self) {
@@ -84,22 +127,19 @@ impl Outgoing {
 }
 
 impl http_body::Body for Outgoing {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let piece = self.in_flight.worker.pieces.size();
-        if self.in_flight.progress.hold_back(piece) {
-            return Poll::Pending;
-        }
+    ) -> Poll<Option<Result<Frame<Piece>, BodyError>>> {
+        let Some(most) = self.room(cx) else { return Poll::Pending };
         self.taken();
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        self.body.set_piece(piece);
+        self.body.set_piece(most);
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
@@ -109,7 +149,7 @@ impl http_body::Body for Outgoing {
                 self.offered = true;
                 self.in_flight.progress.offered(bytes);
                 self.in_flight.worker.pieces.offered();
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(frame.map_data(|bytes| self.piece(bytes)))))
             }
             Poll::Ready(Some(Err(error))) => {
                 let why = lines::cut_short(&error);
@@ -123,7 +163,8 @@ impl http_body::Body for Outgoing {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            other => other,
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -139,6 +180,10 @@ impl http_body::Body for Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         self.taken();
+        if let Some(shares) = self.in_flight.progress.shares() {
+            shares.leave(self.place);
+            shares.release(self.behind);
+        }
         if self.body.is_end_stream()
             && let Some(line) = &mut self.line
         {

@@ -1,8 +1,8 @@
 //! How large the pieces are in which a thread's answers go out.
 //!
-//! A client that does not read holds one piece, be it one of a thousand streams. Large pieces are what
-//! makes downloads cheap, so they are large until many wait at once; then the memory of all of them
-//! together is what is bounded.
+//! A client that does not read holds one piece, and with HTTP/2 what `shares` lets the streams of a
+//! connection hold. Large pieces are what makes downloads cheap, so they are large until many wait at once;
+//! then the memory of all of them together is what is bounded.
 
 use std::cell::Cell;
 

@@ -5,6 +5,7 @@
 //! pure.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -13,7 +14,9 @@ use crate::config::model::limits::Limits;
 use crate::http::body::Leftover;
 use crate::http::scan::Flags;
 use crate::http::watch::{self, Watch};
+use crate::serve::order::{Order, Phase};
 use crate::serve::seat::Seat;
+use crate::serve::shares::Shares;
 
 /// How old an HTTP/2 connection may get before its client is asked to open a new one.
 const H2_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -30,37 +33,13 @@ const QUICK: Duration = Duration::from_millis(250);
 /// How long the connection of a quick client may idle before it gives them up too.
 const REST_AFTER: Duration = Duration::from_secs(2);
 
-/// Where a connection stands between its requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// No request is in flight since then.
-    Idle(Instant),
-    /// A head has begun and is not complete since then (HTTP/1 only).
-    Head(Instant),
-    /// At least one request is in flight.
-    Busy,
-    /// It became a tunnel, which has rules of its own.
-    Tunnel,
-}
-
-/// What the worker wants of a connection, from least to most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Order {
-    /// Go on.
-    Serve,
-    /// Answer what comes, but say `Connection: close` or GOAWAY; an idle HTTP/1 connection stays open.
-    Retire,
-    /// As `Retire`, and close as soon as nothing is in flight.
-    Finish,
-    /// Close now.
-    Close,
-}
-
 /// The state of one connection, shared by its task, its requests and the worker's tick.
 pub(super) struct Progress {
     pub(super) listener: Arc<str>,
     seat: Arc<Seat>,
     h2: bool,
+    // What its streams hold, on HTTP/2.
+    shares: Option<Rc<Shares>>,
     opened: Instant,
     phase: Cell<Phase>,
     in_flight: Cell<u32>,
@@ -87,6 +66,7 @@ impl Progress {
             listener,
             seat,
             h2,
+            shares: h2.then(Rc::default),
             opened: now,
             phase: Cell::new(Phase::Idle(now)),
             in_flight: Cell::new(0),
@@ -141,11 +121,22 @@ impl Progress {
         }
     }
 
+    /// What the streams of an HTTP/2 connection hold.
+    pub(super) fn shares(&self) -> Option<&Rc<Shares>> {
+        self.shares.as_ref()
+    }
+
+    /// How large the first piece may be of the answer to the request that has just begun, `most` if nothing
+    /// on the connection speaks against it.
+    pub(super) fn first_piece(&self, most: usize) -> usize {
+        self.shares.as_ref().map_or(most, |shares| shares.first(self.in_flight.get()).min(most))
+    }
+
     /// Whether the next piece of an HTTP/1 answer has to wait: the client has not taken what it was sent,
     /// or `most` bytes were not even tried yet. hyper would go on to fill its buffer. The connection is
     /// woken when it may go on.
     pub(super) fn hold_back(&self, most: usize) -> bool {
-        let full = !self.h2 && (self.stalled.get().is_some() || self.unwritten.get() >= most);
+        let full = self.stalled.get().is_some() || self.unwritten.get() >= most;
         self.held_back.set(full);
         full
     }
@@ -165,6 +156,11 @@ impl Progress {
     /// The piece offered before was taken.
     pub(super) fn taken(&self, now: Instant) {
         self.offered.set(self.offered.get().saturating_sub(1));
+        self.moves(now);
+    }
+
+    /// Something of an answer gets on.
+    pub(super) fn moves(&self, now: Instant) {
         self.moved.set(now);
     }
 

@@ -110,11 +110,13 @@ enum Begun<'a> {
 /// left over from then on.
 fn begin<'a>(arrival: &'a Arrival, parts: &'a Parts, source: Source, visit: &mut Visit<'a>) -> Begun<'a> {
     match life(arrival, parts, visit) {
-        Ok(Outcome::Forward(forwarding)) => match forward::begin(forwarding, source, &mut visit.told) {
-            Ok(forward::Begun::Awaited(awaited)) => Begun::Awaited(awaited),
-            Ok(forward::Begun::Answer(response)) => Begun::Answer(Ok(response)),
-            Err(fault) => Begun::Answer(Err(fault)),
-        },
+        Ok(Outcome::Forward(forwarding)) => {
+            match forward::begin(forwarding, source, arrival.first_piece(), &mut visit.told) {
+                Ok(forward::Begun::Awaited(awaited)) => Begun::Awaited(awaited),
+                Ok(forward::Begun::Answer(response)) => Begun::Answer(Ok(response)),
+                Err(fault) => Begun::Answer(Err(fault)),
+            }
+        }
         Ok(Outcome::Files(folder, asked)) => Begun::Files(Box::pin(files_answer(arrival, folder, asked))),
         Ok(Outcome::Answer(response)) => Begun::Answer(Ok(response)),
         Err(fault) => Begun::Answer(Err(fault)),

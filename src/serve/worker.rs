@@ -13,8 +13,9 @@ use slab::Slab;
 
 use crate::clock;
 use crate::handler::files::cache::Cache;
+use crate::serve::order::Order;
 use crate::serve::pieces::Pieces;
-use crate::serve::progress::{Order, Progress};
+use crate::serve::progress::Progress;
 use crate::snapshot::{Live, Reader, Snapshot};
 use crate::telemetry::access;
 use crate::telemetry::counters::Counting;

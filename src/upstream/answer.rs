@@ -87,6 +87,14 @@ impl<B: Body<Data = Bytes> + Unpin> AnswerBody<B> {
         }
     }
 
+    /// Bytes that have come from the backend behind the last frame.
+    pub fn behind(&self) -> usize {
+        match &self.state {
+            State::Flowing(flow) => flow.exchange.download().behind(),
+            State::Whole(_) | State::Upgraded(_) => 0,
+        }
+    }
+
     /// Ends the flow: its connection is kept if both sides are over.
     fn end(&mut self) {
         if let State::Flowing(flow) = std::mem::replace(&mut self.state, State::Whole(Bytes::new())) {

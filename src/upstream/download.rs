@@ -137,6 +137,11 @@ impl Download {
         self.piece = bytes;
     }
 
+    /// Bytes that have come and were not asked for yet.
+    pub fn behind(&self) -> usize {
+        self.buf.len()
+    }
+
     /// Whether any byte of an answer has come, be it of an interim one.
     pub fn has_begun(&self) -> bool {
         self.began

@@ -56,15 +56,17 @@ pub struct Exchange<B> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
-    /// Begins at `now`.
+    /// Begins at `now`; `piece` bytes are read at once until `set_piece` says otherwise.
     pub fn new(
         conn: Conn,
         upload: Box<Upload<B>>,
         asked: Asked,
+        piece: usize,
         head_timeout: Duration,
         now: Instant,
     ) -> Self {
-        let download = Download::default();
+        let mut download = Download::default();
+        download.set_piece(piece);
         Self { conn, upload, download, asked, head_timeout, moved: (now, 0), broken: None }
     }
 

@@ -33,6 +33,8 @@ pub struct Call<'a, B> {
     pub replay: bool,
     /// Until the answer's head, from the last progress of the request.
     pub head_timeout: Duration,
+    /// Most bytes that are read at once until there is a body to ask: the head, and what comes along.
+    pub piece: usize,
     /// Whether it asks for an upgrade: 101 is then an answer.
     pub wants_upgrade: bool,
     /// How it may wait while the group is away; `None`: not at all.
@@ -91,6 +93,7 @@ impl Pools {
             asked: Asked { head: call.method == Method::HEAD, upgrade: call.wants_upgrade },
             replay: call.replay,
             head_timeout: call.head_timeout,
+            piece: call.piece,
             again: call.again,
         };
         // Boxed, and made before the future: that one is held by every request that waits for home.

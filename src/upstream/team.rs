@@ -49,6 +49,7 @@ pub(super) struct Job {
     pub(super) asked: Asked,
     pub(super) replay: bool,
     pub(super) head_timeout: Duration,
+    pub(super) piece: usize,
     pub(super) again: Option<fn(&mut Vec<u8>, Duration)>,
 }
 
@@ -214,7 +215,7 @@ impl Team {
         }
         let counts = self.group.def().balance == Balance::LeastConnections;
         let request = counts.then(|| Counted::request(lane.backend()));
-        let mut exchange = Exchange::new(conn, upload, job.asked, job.head_timeout, now);
+        let mut exchange = Exchange::new(conn, upload, job.asked, job.piece, job.head_timeout, now);
         let again = job.replay && !journey.course.is_replayed();
         let head = poll_fn(|cx| match exchange.poll_head(cx) {
             Poll::Pending if again && exchange.is_cut_off(lane.backend()) => Poll::Ready(Err(Cause::CutOff)),

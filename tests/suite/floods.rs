@@ -12,6 +12,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::home::{Act, Home, ok};
+#[cfg(target_os = "linux")]
+use crate::patience::until;
 use crate::porch::{Porch, matrix};
 
 /// Waited for what must come; a test that waits longer fails.
@@ -33,6 +35,8 @@ const END_HEADERS: u8 = 4;
 
 /// GET of `/_matrix/x` for `example.com`, in HPACK without its tables' help (RFC 7541 6.2.2).
 const GET: &[u8] = b"\x82\x87\x04\x0a/_matrix/x\x01\x0bexample.com";
+/// GET of `/_matrix/y`.
+const GET_Y: &[u8] = b"\x82\x87\x04\x0a/_matrix/y\x01\x0bexample.com";
 /// The same as PUT.
 const PUT: &[u8] = b"\x02\x03PUT\x87\x04\x0a/_matrix/x\x01\x0bexample.com";
 
@@ -288,6 +292,105 @@ fn generous() -> (Home, Receiver<()>) {
         }))
     });
     (home, left)
+}
+
+/// What lies in the system's queues of the TCP connections that have an end at `address`, by connection, in
+/// bytes: what one end wrote and the other has not read.
+#[cfg(target_os = "linux")]
+fn queued(address: std::net::SocketAddr) -> Vec<usize> {
+    let std::net::SocketAddr::V4(address) = address else { panic!("the suite is on IPv4") };
+    let end = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux tells");
+    let mut queued = std::collections::HashMap::<String, usize>::new();
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // Listening sockets count something else.
+        let other = match (fields[1] == end, fields[2] == end) {
+            _ if fields[3] == "0A" => continue,
+            (true, _) => fields[2],
+            (_, true) => fields[1],
+            _ => continue,
+        };
+        let (sent, came) = fields[4].split_once(':').expect("two queues");
+        let bytes = |text| usize::from_str_radix(text, 16).expect("hexadecimal");
+        *queued.entry(other.to_owned()).or_default() += bytes(sent) + bytes(came);
+    }
+    queued.into_values().collect()
+}
+
+/// A hundred streams of one connection ask for an answer each and read none; what porchd holds of them.
+#[cfg(target_os = "linux")]
+fn held_of_a_hundred(settings: &[u8], window: u32) -> usize {
+    const ANSWER: usize = 192 * 1024;
+    let (tell, written) = channel();
+    let home = Home::new(move |request| {
+        let tell = tell.clone();
+        if request.target() != "/_matrix/x" {
+            return ok("fine");
+        }
+        Act::Take(Box::new(move |stream| {
+            // So that all of it is written, whether anybody reads or not.
+            socket2::SockRef::from(&*stream).set_send_buffer_size(2 * ANSWER).expect("a buffer");
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n";
+            let body = &FILL[..ANSWER / 3];
+            [&head[..], body, body, body].iter().for_each(|part| stream.write_all(part).expect("written"));
+            tell.send(()).expect("the test waits");
+            let _ = stream.read(&mut [0]);
+        }))
+    });
+    let porch = Porch::new(&matrix(&home, "threads: 1\nlimits: { body_progress: 10m }\n"));
+    let mut raw = Raw::new(&porch, settings);
+    raw.write(&frame(WINDOW_UPDATE, 0, 0, &window.to_be_bytes()));
+    for n in 0..100 {
+        raw.write(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, GET));
+    }
+    (0..100).for_each(|_| written.recv_timeout(PATIENCE).expect("home answers"));
+    let unread = || queued(home.address()).into_iter().filter(|&bytes| bytes > 0).collect::<Vec<_>>();
+    until("something of each is read", || unread().iter().all(|&bytes| bytes < ANSWER));
+    assert_eq!(porch.connect().get("/_matrix/other").status, 200, "others are served");
+    let client = raw.stream.sock.local_addr().expect("an address");
+    let on_its_way: usize = queued(client).iter().sum();
+    (100 * ANSWER).saturating_sub(unread().iter().sum::<usize>() + on_its_way)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_streams_of_a_connection_hold_is_bounded_together() {
+    // SETTINGS_INITIAL_WINDOW_SIZE of 1 byte: the windows are shut; and the largest: nothing is read.
+    for (settings, window) in [([0, 4, 0, 0, 0, 1], 1), ([0, 4, 0x7f, 0xff, 0xff, 0xff], 0x7000_0000)] {
+        let held = held_of_a_hundred(&settings, window);
+        assert!(held < 2 * 1024 * 1024, "100 streams hold {held} bytes, with windows of {settings:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_read_gets_its_answer_beside_a_hundred_that_are_not() {
+    const ANSWER: usize = 2 * 1024 * 1024;
+    let home = Home::new(|request| {
+        let endless = request.target() == "/_matrix/x";
+        Act::Take(Box::new(move |stream| {
+            let length = if endless { 9_999_999_999 } else { ANSWER };
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            (0..length.div_ceil(FILL.len())).all(|_| stream.write_all(&FILL).is_ok());
+        }))
+    });
+    let porch = Porch::new(&matrix(&home, "limits: { body_progress: 10m }\n"));
+    // SETTINGS_INITIAL_WINDOW_SIZE of 1.
+    let mut raw = Raw::new(&porch, &[0, 4, 0, 0, 0, 1]);
+    for n in 0..100 {
+        raw.write(&frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, GET));
+    }
+    (0..100).for_each(|_| assert!(raw.sees(DATA), "a first byte comes"));
+    raw.write(&frame(HEADERS, END_HEADERS | END_STREAM, 201, GET_Y));
+    let room = u32::try_from(ANSWER).expect("a window").to_be_bytes();
+    raw.write(&[frame(WINDOW_UPDATE, 0, 0, &room), frame(WINDOW_UPDATE, 0, 201, &room)].concat());
+    let mut came = 0;
+    while came < ANSWER {
+        let (kind, stream, payload) = raw.next().expect("the porch goes on");
+        assert!(kind != DATA || stream == 201, "the windows of all others are shut");
+        came += if kind == DATA { payload.len() } else { 0 };
+    }
+    assert_eq!(came, ANSWER);
 }
 
 #[cfg(target_os = "linux")]
