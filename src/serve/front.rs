@@ -72,10 +72,16 @@ pub(super) async fn http1(
 async fn request_comes(io: &Watched<Stream>, progress: &Progress) -> bool {
     let comes = poll_fn(|cx| {
         progress.watch(cx.waker());
-        match progress.order() {
-            Order::Close | Order::Finish => Poll::Ready(false),
+        if progress.order() == Order::Close {
+            return Poll::Ready(false);
+        }
+        // What has come by now is answered in any case.
+        match (io.poll_head(cx), progress.order()) {
+            (Poll::Ready(head), _) => Poll::Ready(matches!(head, Ok(true))),
+            (Poll::Pending, Order::Finish | Order::Close) => Poll::Ready(false),
+            (Poll::Pending, Order::Drain) if !progress.may_still_ask() => Poll::Ready(false),
             // `Retire` leaves an idle client alone: it may be sending at this moment.
-            Order::Retire | Order::Serve => io.poll_head(cx).map(|head| matches!(head, Ok(true))),
+            (Poll::Pending, Order::Drain | Order::Retire | Order::Serve) => Poll::Pending,
         }
     })
     .await;
@@ -114,9 +120,12 @@ async fn while_busy(
         match progress.order() {
             Order::Close => return Poll::Ready(false),
             // An idle connection closes, one in use says `Connection: close` with its answer (`must_close`).
-            Order::Finish if progress.is_idle() => Pin::new(&mut connection).graceful_shutdown(),
+            // hyper would not look at a head that is there already.
+            Order::Finish | Order::Drain if progress.may_be_shut() => {
+                Pin::new(&mut connection).graceful_shutdown();
+            }
             Order::Retire | Order::Serve if progress.may_rest() => return Poll::Ready(true),
-            Order::Finish | Order::Retire | Order::Serve => {}
+            Order::Finish | Order::Drain | Order::Retire | Order::Serve => {}
         }
         match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(Err(error)) if let Some(fault) = answered_by_hyper(&error) => {
@@ -185,7 +194,8 @@ pub(super) async fn http2(
             Order::Serve => {}
             Order::Close => return Poll::Ready(()),
             // GOAWAY lets a client finish its streams and open a new connection for the next ones.
-            Order::Retire | Order::Finish => {
+            // What is on its way by then is still taken.
+            Order::Retire | Order::Drain | Order::Finish => {
                 if progress.say_goodbye(worker.now()) {
                     connection.as_mut().graceful_shutdown();
                     streams.rouse_connection();

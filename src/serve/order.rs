@@ -22,6 +22,8 @@ pub(super) enum Order {
     Serve,
     /// Answer what comes, but say `Connection: close` or GOAWAY; an idle HTTP/1 connection stays open.
     Retire,
+    /// As `Finish`, but who has not asked for anything yet, or has begun to, may do so for a moment.
+    Drain,
     /// As `Retire`, and close as soon as nothing is in flight.
     Finish,
     /// Close now.

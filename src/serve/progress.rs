@@ -4,13 +4,14 @@
 //! connection needs no timer of its own: ten thousand idle ones cost a walk over a list. `overdue` is
 //! pure.
 
+mod overdue;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::config::model::limits::Limits;
 use crate::http::body::Leftover;
 use crate::http::scan::Flags;
 use crate::http::watch::{self, Watch};
@@ -18,15 +19,6 @@ use crate::serve::order::{Order, Phase};
 use crate::serve::seat::Seat;
 use crate::serve::shares::Shares;
 
-/// How old an HTTP/2 connection may get before its client is asked to open a new one.
-const H2_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// How long an HTTP/2 client may keep a connection open after it was told to go.
-const H2_GOODBYE: Duration = Duration::from_secs(10);
-/// The same where others wait for its place.
-const H2_SHORT_GOODBYE: Duration = Duration::from_secs(1);
-/// An HTTP/2 client may leave a stream's window shut (a paused video does) as long as something moves on
-/// its connection; after so many times `body_progress` without any, it is gone.
-const H2_WINDOW_PATIENCE: u32 = 4;
 /// A client that asks again so soon is quick: its HTTP/1 connection keeps hyper's buffers between requests.
 /// All others give them up with their answer.
 const QUICK: Duration = Duration::from_millis(250);
@@ -192,7 +184,7 @@ impl Progress {
             self.seat.idles(now);
             let next_began = self.watch.borrow().phase() == watch::Phase::Head;
             self.phase.set(if next_began { Phase::Head(now) } else { Phase::Idle(now) });
-            if self.order.get() >= Order::Finish {
+            if self.order.get() >= Order::Drain {
                 self.wake();
             }
         }
@@ -284,6 +276,18 @@ impl Progress {
         self.in_flight.get() == 0 && self.phase.get() != Phase::Tunnel
     }
 
+    /// Whether an HTTP/1 connection is at its first request, or at a head that has begun, so that it may be used
+    /// while porchd drains.
+    pub(super) fn may_still_ask(&self) -> bool {
+        self.begun.get() == 0 || matches!(self.phase.get(), Phase::Head(_))
+    }
+
+    /// Whether an HTTP/1 connection that is to go may be shut now.
+    pub(super) fn may_be_shut(&self) -> bool {
+        let waits = self.order.get() == Order::Drain && self.may_still_ask();
+        self.is_idle() && !self.head_came() && !waits
+    }
+
     /// Whether the client is still sending something that nobody reads any more.
     pub(super) fn is_cut_off(&self) -> bool {
         self.order.get() < Order::Close && self.watch.borrow().phase() != watch::Phase::Idle
@@ -318,33 +322,13 @@ impl Progress {
             waker.wake_by_ref();
         }
     }
-
-    /// The order that time alone gives at `now`, if any.
-    pub(super) fn overdue(&self, limits: &Limits, now: Instant) -> Option<Order> {
-        let passed = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
-        if self.stalled.get().is_some_and(|since| passed(since, limits.body_progress)) {
-            return Some(Order::Close);
-        }
-        if self.offered.get() > 0 && passed(self.moved.get(), limits.body_progress * H2_WINDOW_PATIENCE) {
-            return Some(Order::Close);
-        }
-        let goodbye = if self.seat.is_wanted() { H2_SHORT_GOODBYE } else { H2_GOODBYE };
-        if self.told_to_go.get().is_some_and(|at| passed(at, goodbye)) && self.is_idle() {
-            return Some(Order::Close);
-        }
-        match self.phase.get() {
-            Phase::Head(since) if passed(since, limits.request_head) => Some(Order::Close),
-            Phase::Idle(since) if passed(since, limits.keep_alive) => Some(Order::Finish),
-            _ if self.h2 && passed(self.opened, H2_MAX_AGE) => Some(Order::Retire),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::overdue::{FIRST_REQUEST, H2_GOODBYE, H2_MAX_AGE};
     use super::*;
-    use crate::config::model::limits::Rates;
+    use crate::config::model::limits::{Limits, Rates};
 
     fn limits() -> Limits {
         Limits {
@@ -366,6 +350,37 @@ mod tests {
 
     fn h1(now: Instant) -> Progress {
         Progress::new("https".into(), seat(now), false, now)
+    }
+
+    #[test]
+    fn a_stop_waits_a_moment_for_a_first_request_and_for_one_that_has_begun() {
+        let start = crate::clock::now();
+        let progress = h1(start);
+        progress.command(Order::Drain);
+        assert!(progress.may_still_ask() && !progress.may_be_shut());
+        assert_eq!(progress.last_call(start, start + FIRST_REQUEST / 2), None);
+        // Its handshake ended after the stop had begun.
+        assert_eq!(progress.last_call(start - FIRST_REQUEST, start), None);
+        assert_eq!(progress.last_call(start, start + FIRST_REQUEST), Some(Order::Finish));
+        progress.received(b"GET / HTTP/1.1\r\n\r\n", start);
+        progress.begin(start);
+        progress.end(start);
+        assert!(!progress.may_still_ask() && progress.may_be_shut(), "it idles");
+        progress.received(b"GET / HT", start);
+        assert!(progress.may_still_ask() && !progress.may_be_shut());
+        progress.command(Order::Finish);
+        assert!(progress.may_be_shut(), "the moment is over");
+        progress.received(b"TP/1.1\r\n\r\n", start);
+        assert!(!progress.may_be_shut(), "what has come is answered");
+    }
+
+    #[test]
+    fn a_stop_closes_streams_that_never_began() {
+        let start = crate::clock::now();
+        let progress = Progress::new("https".into(), seat(start), true, start);
+        assert_eq!(progress.last_call(start, start + FIRST_REQUEST), Some(Order::Close));
+        progress.begin(start);
+        assert_eq!(progress.last_call(start, start + FIRST_REQUEST), None);
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub struct Worker {
     // Requests that wait for home, to be woken when they must be answered at a deadline or look around.
     waiting: RefCell<Slab<Waker>>,
     aborting: Cell<bool>,
-    stopping: Cell<bool>,
+    // Since when.
+    stopping: Cell<Option<Instant>>,
 }
 
 impl Worker {
@@ -65,7 +66,7 @@ impl Worker {
             connections: RefCell::new(Slab::new()),
             waiting: RefCell::new(Slab::new()),
             aborting: Cell::new(false),
-            stopping: Cell::new(false),
+            stopping: Cell::new(None),
         })
     }
 
@@ -140,10 +141,11 @@ impl Worker {
         }
     }
 
-    /// Begins to stop: every connection goes once its requests are answered, new ones too.
+    /// Begins to stop: every connection goes once its requests are answered, new ones too. A first request that
+    /// is on its way is waited for, for a moment.
     pub fn stop(&self) {
-        self.stopping.set(true);
-        self.command_all(Order::Finish);
+        self.stopping.set(Some(self.now()));
+        self.command_all(Order::Drain);
     }
 
     /// The deadline of a stop: requests that wait for home are answered 503 now.
@@ -181,7 +183,9 @@ impl Worker {
         let snapshot = self.snapshot();
         let limits = &snapshot.config.limits;
         for (_, connection) in self.connections.borrow().iter() {
-            if let Some(order) = connection.overdue(limits, now) {
+            let stop = self.stopping.get();
+            let due = stop.and_then(|stop| connection.last_call(stop, now));
+            for order in connection.overdue(limits, now).into_iter().chain(due) {
                 connection.command(order);
             }
             connection.tire(now);
@@ -197,8 +201,8 @@ impl Worker {
 
     /// Takes a connection into the list for as long as the guard lives.
     pub(super) fn enlist(self: &Rc<Self>, progress: &Rc<Progress>) -> Enlisted {
-        if self.stopping.get() {
-            progress.command(Order::Finish);
+        if self.stopping.get().is_some() {
+            progress.command(Order::Drain);
         }
         progress.give_way();
         // It was on its way when its listener was retired, so nobody has told it yet.

@@ -27,6 +27,7 @@ mod rates;
 mod reload;
 mod retries;
 mod routes;
+mod stopping;
 mod streams;
 mod tls;
 mod tunnels;
