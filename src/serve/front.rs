@@ -194,7 +194,8 @@ pub(super) async fn http2(
             Order::Serve => {}
             Order::Close => return Poll::Ready(()),
             // GOAWAY lets a client finish its streams and open a new connection for the next ones.
-            // What is on its way by then is still taken.
+            // GOAWAY would refuse a first request that is on its way: it is told with the answer to that.
+            Order::Retire | Order::Drain if progress.may_still_ask() => {}
             Order::Retire | Order::Drain | Order::Finish => {
                 if progress.say_goodbye(worker.now()) {
                     connection.as_mut().graceful_shutdown();

@@ -162,6 +162,10 @@ impl Progress {
         self.unwritten.set(0);
         self.phase.set(Phase::Busy);
         self.seat.is_busy();
+        if self.h2 && self.order.get() >= Order::Retire {
+            // GOAWAY waited for it.
+            self.wake();
+        }
         self.in_flight.set(self.in_flight.get() + 1);
         let nth = self.begun.replace(self.begun.get() + 1);
         self.quick.set(nth > 0 && now.saturating_duration_since(self.ended.get()) < QUICK);
@@ -276,8 +280,8 @@ impl Progress {
         self.in_flight.get() == 0 && self.phase.get() != Phase::Tunnel
     }
 
-    /// Whether an HTTP/1 connection is at its first request, or at a head that has begun, so that it may be used
-    /// while porchd drains.
+    /// Whether the connection has had no request yet, or is at a head that has begun (HTTP/1), so that it may
+    /// be used while porchd drains.
     pub(super) fn may_still_ask(&self) -> bool {
         self.begun.get() == 0 || matches!(self.phase.get(), Phase::Head(_))
     }
@@ -378,9 +382,12 @@ mod tests {
     fn a_stop_closes_streams_that_never_began() {
         let start = crate::clock::now();
         let progress = Progress::new("https".into(), seat(start), true, start);
-        assert_eq!(progress.last_call(start, start + FIRST_REQUEST), Some(Order::Close));
+        progress.command(Order::Drain);
+        assert!(progress.may_still_ask());
+        assert_eq!(progress.last_call(start, start + FIRST_REQUEST), Some(Order::Finish));
+        assert_eq!(progress.last_call(start, start + 2 * FIRST_REQUEST), Some(Order::Close));
         progress.begin(start);
-        assert_eq!(progress.last_call(start, start + FIRST_REQUEST), None);
+        assert_eq!(progress.last_call(start, start + 2 * FIRST_REQUEST), Some(Order::Finish));
     }
 
     #[test]

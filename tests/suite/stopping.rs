@@ -109,10 +109,14 @@ fn first_streams_are_answered_too() {
         let (mut send, connection) = h2::client::handshake(asks).await.expect("a preface");
         let request = Request::get("https://example.com/_matrix/x").body(()).expect("built");
         let (answer, _) = send.send_request(request, true).expect("sent");
+        let read = async {
+            let mut body = answer.await.expect("an answer").into_body();
+            body.data().await.expect("a body").expect("all of it")
+        };
+        // The client's own last words may find nobody any more.
+        let (body, _) = tokio::join!(read, connection);
+        assert_eq!(body, "home");
         drop(send);
-        let (answer, end) = tokio::join!(answer, connection);
-        assert_eq!(answer.expect("an answer").status(), 200);
-        end.expect("an orderly end");
         // Without even a preface it is closed.
         let _ = tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut Vec::new()).await;
     });

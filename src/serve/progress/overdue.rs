@@ -20,14 +20,15 @@ pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(1);
 const H2_WINDOW_PATIENCE: u32 = 4;
 
 impl Progress {
-    /// The order that ends the patience of a stop that began at `stop`, if it is over. HTTP/2 that was told to
-    /// go answers what came meanwhile, and closes by itself; only a client that never began is left.
+    /// The order that ends the patience of a stop that began at `stop`, if it is over. A client of HTTP/2 is
+    /// told to go then, and closed if it still says nothing.
     pub(in crate::serve) fn last_call(&self, stop: Instant, now: Instant) -> Option<Order> {
-        let over = now.saturating_duration_since(stop.max(self.opened)) >= FIRST_REQUEST;
-        match self.h2 {
-            _ if !over => None,
-            false => Some(Order::Finish),
-            true => (self.begun.get() == 0).then_some(Order::Close),
+        let waited = now.saturating_duration_since(stop.max(self.opened));
+        let silent = self.h2 && self.begun.get() == 0;
+        match waited >= FIRST_REQUEST {
+            true if silent && waited >= 2 * FIRST_REQUEST => Some(Order::Close),
+            true => Some(Order::Finish),
+            false => None,
         }
     }
 
