@@ -88,7 +88,7 @@ impl FromWarden {
         let said = self.ask(call, deadline);
         if said.as_ref().is_err_and(|error| error.kind() != ErrorKind::TimedOut) {
             // Cut in the midst of a message, nothing that follows could be told apart.
-            let _ = self.socket.shutdown(Shutdown::Both);
+            let _ = self.socket.shutdown(Shutdown::Write);
         }
         let parcel = said?;
         Ok((serde_json::from_slice(&parcel.head)?, parcel))
