@@ -123,8 +123,7 @@ fn replace(tools: &Tools, set: &NftSet, all: &[IpAddr]) -> Result<Outcome, Updat
     let holds = holds(tools, set)?;
     let fitting: Vec<String> = all.iter().filter(|ip| fits(&holds, **ip)).map(IpAddr::to_string).collect();
     if let (true, Some(first)) = (fitting.is_empty(), all.first()) {
-        // What it holds is home no more.
-        done(NFT, tools.run(NFT, &["-f", "-"], &format!("flush set {set}\n"))?)?;
+        // What it holds may still be home: of that family nothing is known.
         return Err(UpdateError::Unfit { holds, address: *first });
     }
     let script = format!("flush set {set}\nadd element {set} {{ {} }}\n", fitting.join(", "));

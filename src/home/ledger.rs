@@ -182,7 +182,13 @@ impl Ledger {
             let complete = believed.iter().all(|ip| self.is_settled(&key, *ip)) && !believed.is_empty();
             let ours = self.kept.added.get(&key).into_iter().flatten();
             let old = ours.filter(|ip| !believed.contains(ip));
-            if complete && Owned::of(update) == Owned::ByOthersToo {
+            // A set is of one family. One that is porchd's own is not replaced when nothing of home fits into it.
+            let is_left = |ip: &IpAddr| {
+                matches!(update, Update::NftSet { .. })
+                    && !believed.iter().any(|new| new.is_ipv4() == ip.is_ipv4())
+            };
+            let old = old.filter(|ip| Owned::of(update) == Owned::ByOthersToo || is_left(ip));
+            if complete {
                 steps.extend(old.map(|ip| (which, Step::Remove(*ip))));
             }
         }

@@ -192,11 +192,11 @@ fn a_set_of_the_other_family_is_told_as_such() {
     assert_eq!(error, unfit);
     let error = nft(&stand.tools, &set(), &Step::Add(ip("5.9.1.1"))).unwrap_err();
     assert_eq!(error.to_string(), "nft says: Error: no");
-    // Of no use for a home that has this family no more.
+    // Nor is it emptied.
     let stand = Stand::new("nft", &IPV4_SET.replace("exit 1", "exit 0"), LONG);
     let error = nft(&stand.tools, &set(), &Step::Replace(vec![ip("2a01:4f8::1")])).unwrap_err();
     assert_eq!(error, unfit);
-    assert_eq!(stand.calls()[1..], ["-f -", "flush set inet filter homeip"]);
+    assert!(stand.calls().iter().all(|call| !call.contains("flush")), "{:?}", stand.calls());
 }
 
 #[test]
