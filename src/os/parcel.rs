@@ -75,7 +75,8 @@ pub fn send(
 ///
 /// # Errors
 /// `TimedOut` when nothing of it is there by `deadline`, and it can be waited for again. `UnexpectedEof` when it ends
-/// in the midst, or the rest is late; `InvalidData` when it is larger than `most`; and those of recvmsg(2).
+/// in the midst, or the rest is late; `InvalidData` when it is larger than `most`; `QuotaExceeded` when there is no room
+/// for its descriptors, and it was taken whole otherwise; and those of recvmsg(2).
 pub fn receive(socket: &UnixStream, most: Most, deadline: Instant) -> io::Result<Option<Parcel>> {
     let mut lengths = [0; LENGTHS];
     if !fill(socket, &mut lengths[..1], deadline)? {
@@ -111,13 +112,19 @@ fn rest(
             return Err(ErrorKind::UnexpectedEof.into());
         }
     }
-    while parcel.descriptors.len() < descriptors {
+    let mut lost = false;
+    for _ in 0..descriptors.div_ceil(GROUP) {
         socket.set_read_timeout(Some(left(deadline)?))?;
-        let before = parcel.descriptors.len();
-        again(|| receive_group(socket, &mut parcel.descriptors))?;
-        if parcel.descriptors.len() == before {
+        if again(|| receive_group(socket, &mut parcel.descriptors, &mut lost))? == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
+    }
+    if lost {
+        let text = "there is no room for more descriptors here: is their limit reached?";
+        return Err(io::Error::new(ErrorKind::QuotaExceeded, text));
+    }
+    if parcel.descriptors.len() < descriptors {
+        return Err(io::Error::new(ErrorKind::InvalidData, "the message has fewer descriptors than it says"));
     }
     if parcel.descriptors.len() > descriptors {
         return Err(io::Error::new(ErrorKind::InvalidData, "the message has more descriptors than it says"));
@@ -199,11 +206,13 @@ fn send_group(socket: &UnixStream, group: &[BorrowedFd<'_>]) -> io::Result<usize
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-fn receive_group(socket: &UnixStream, into: &mut Vec<OwnedFd>) -> io::Result<usize> {
+/// One group: the bytes that came with it, none at the end.
+fn receive_group(socket: &UnixStream, into: &mut Vec<OwnedFd>, lost: &mut bool) -> io::Result<usize> {
     let mut byte = [0];
     let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
     let mut control = Control([0; 256]);
-    let room = control.0.len();
+    // SAFETY: it only computes.
+    let room = unsafe { libc::CMSG_SPACE(size_of_group(GROUP)) } as usize;
     let mut message = message(&mut part, &mut control, room);
     // SAFETY: all pointers of `message` lead to locals that live through the call.
     let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
@@ -223,9 +232,7 @@ fn receive_group(socket: &UnixStream, into: &mut Vec<OwnedFd>) -> io::Result<usi
             header = libc::CMSG_NXTHDR(&raw const message, header);
         }
     }
-    if message.msg_flags & libc::MSG_CTRUNC != 0 {
-        return Err(io::Error::new(ErrorKind::InvalidData, "descriptors were lost: is their limit reached?"));
-    }
+    *lost |= message.msg_flags & libc::MSG_CTRUNC != 0;
     Ok(got)
 }
 
@@ -294,7 +301,20 @@ mod tests {
         // A byte that should bring descriptors and brings none.
         let (mut one, other) = UnixStream::pair().unwrap();
         one.write_all(&[[0u32, 0, 1].map(u32::to_ne_bytes).concat(), b"+".to_vec()].concat()).unwrap();
-        assert_eq!(receive(&other, MOST, soon()).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(receive(&other, MOST, soon()).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn message_is_taken_whole_when_there_is_no_room_for_its_descriptors() {
+        let (mut one, other) = UnixStream::pair().unwrap();
+        let null = File::open("/dev/null").unwrap();
+        one.write_all(&[0u32, 0, 17].map(u32::to_ne_bytes).concat()).unwrap();
+        // More than a group: to who receives it, it is as if the limit of descriptors was reached.
+        send_group(&one, &[null.as_fd(); GROUP + 1]).unwrap();
+        send_group(&one, &[null.as_fd()]).unwrap();
+        assert_eq!(receive(&other, MOST, soon()).unwrap_err().kind(), ErrorKind::QuotaExceeded);
+        send(&one, b"next", b"", &[], soon()).unwrap();
+        assert_eq!(receive(&other, MOST, soon()).unwrap().unwrap().head, b"next");
     }
 
     #[test]

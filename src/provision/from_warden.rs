@@ -86,7 +86,9 @@ impl FromWarden {
     fn exchange(&mut self, call: &Call) -> io::Result<(Reply, Parcel)> {
         let deadline = clock::now() + self.patience;
         let said = self.ask(call, deadline);
-        if said.as_ref().is_err_and(|error| error.kind() != ErrorKind::TimedOut) {
+        let is_whole =
+            |error: &io::Error| matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::QuotaExceeded);
+        if said.as_ref().is_err_and(|error| !is_whole(error)) {
             // Cut in the midst of a message, nothing that follows could be told apart.
             let _ = self.socket.shutdown(Shutdown::Write);
         }
@@ -106,9 +108,11 @@ impl FromWarden {
     }
 
     fn receive(&mut self, deadline: Instant) -> io::Result<Parcel> {
-        let parcel = parcel::receive(&self.socket, MOST_OF_REPLY, deadline)?;
-        self.owed -= 1;
-        parcel.ok_or_else(|| ErrorKind::UnexpectedEof.into())
+        let received = parcel::receive(&self.socket, MOST_OF_REPLY, deadline);
+        if !received.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut) {
+            self.owed -= 1;
+        }
+        received?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
     /// Calls for the thing at a place that `find` finds in the inventory.
