@@ -67,6 +67,7 @@ class Synapse:
             "rc_registration": OPEN,
             "rc_joins_per_room": OPEN,
             "rc_media_create": OPEN,
+            "rc_room_creation": OPEN,
             "rc_login": {"address": OPEN, "account": OPEN, "failed_attempts": OPEN},
             "rc_joins": {"local": OPEN, "remote": OPEN},
             "rc_invites": {"per_room": OPEN, "per_user": OPEN, "per_issuer": OPEN},
