@@ -130,9 +130,15 @@ fn go_on(options: Options, left: Succession) -> Result<ExitCode, StartError> {
     let name = options.file.display().to_string();
     // A newer binary may not know what an older one took; it says so to whoever asked for it, by its edge.
     let load = |text: &str| config::load(text, &name).map(|loaded| loaded.config);
-    let config = load(&left.text).or_else(|_| load(NOTHING))?;
-    let user = user(&config).unwrap_or(left.user);
-    let _ = confine::warden(asks_tunnels(&config));
+    let (config, user, asks_tunnels) = match load(&left.text) {
+        Ok(config) => {
+            let (user, asks_tunnels) = (user(&config).unwrap_or(left.user), asks_tunnels(&config));
+            (config, user, asks_tunnels)
+        }
+        // What the file of now asks for is not known here: the state folder is of whom it was.
+        Err(_) => (load(NOTHING)?, left.user, true),
+    };
+    let _ = confine::warden(asks_tunnels);
     let provision = || InProcess::for_edge(options.file.clone(), as_whom(user));
     let warden = |config: &Config| {
         Warden::new(provision(), left.program.clone(), user, options.confine, config, left.text.clone())

@@ -4,6 +4,7 @@
 //! that drain. What only one edge may have (the lead) is given to the main edge when nobody else has it.
 
 pub mod act;
+pub mod edge;
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::model::limits::Drain;
 use crate::provision::calls::Order;
 use crate::warden::plan::act::{Act, Asked};
+use crate::warden::plan::edge::{Edge, GRACE, after};
 
 /// An edge, by a number that is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,21 +28,6 @@ pub enum Place {
     Next,
     /// One that was replaced and drains.
     Old,
-}
-
-/// An edge as the plan sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edge {
-    /// Which.
-    pub id: EdgeId,
-    /// What it is.
-    pub place: Place,
-    /// When it is ended unless it has done by then what it was told: to serve, to give up the lead, to be gone.
-    pub deadline: Option<Instant>,
-    /// Since when it serves.
-    pub ready: Option<Instant>,
-    /// Whether it has what only one may have.
-    pub leads: bool,
 }
 
 /// The plan.
@@ -80,10 +67,6 @@ pub const START_LIMIT: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_secs(60);
 /// Between two starts of an edge that dies again and again, at the most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How long an edge that is replaced may keep the lead: it waits for a certificate's last write at the most.
-pub const YIELD_LIMIT: Duration = Duration::from_secs(60);
-/// What an edge gets beyond its own deadline.
-const GRACE: Duration = Duration::from_secs(15);
 
 impl Plan {
     /// Nothing runs yet; edges drain as `limits` says.
@@ -113,9 +96,14 @@ impl Plan {
         self.limits
     }
 
-    /// How edges drain from now on.
-    pub fn set_limits(&mut self, limits: Drain) {
-        self.limits = limits;
+    /// Edge `id` drains as its configuration says; a stop, as the one of the edge that serves.
+    pub fn settled(&mut self, id: EdgeId, limits: Drain) {
+        for edge in self.edges.iter_mut().filter(|edge| edge.id == id) {
+            edge.drain = limits.upgrade;
+            if edge.place != Place::Old {
+                self.limits = limits;
+            }
+        }
     }
 
     /// Starts the first edge.
@@ -132,9 +120,11 @@ impl Plan {
     /// What `asked` leads to.
     pub fn asked(&mut self, asked: Asked, now: Instant) -> Vec<Act> {
         match asked {
-            Asked::Reload => match self.at(Place::Main) {
-                // The next edge begins with the file of now, unless it has read it already.
-                Some(main) => vec![Act::Tell(main.id, Order::Reload)],
+            Asked::Reload => match self.at(Place::Main).map(|main| main.id) {
+                Some(main) => {
+                    self.upgrade.stale |= self.at(Place::Next).is_some();
+                    vec![Act::Tell(main, Order::Reload)]
+                }
                 // One is started at once, with the file of now.
                 None => {
                     self.restart = Restart { due: Some(now), anew: true, ..self.restart };
@@ -157,7 +147,8 @@ impl Plan {
                 self.stop.get_or_insert(true);
                 let deadline = after(now, self.limits.stop + GRACE);
                 for edge in &mut self.edges {
-                    edge.deadline = edge.deadline.into_iter().chain(deadline).min();
+                    let drains = edge.place == Place::Old && !edge.leads;
+                    edge.deadline = edge.deadline.filter(|_| drains).into_iter().chain(deadline).min();
                 }
                 let tell = self.edges.iter().map(|edge| Act::Tell(edge.id, Order::Stop));
                 tell.chain(self.exit()).collect()
@@ -179,9 +170,8 @@ impl Plan {
         if self.place(id) == Some(Place::Next) {
             for main in self.edges.iter_mut().filter(|edge| edge.place == Place::Main) {
                 main.place = Place::Old;
-                let gone_by = after(now, self.limits.upgrade + GRACE);
                 if !stopping {
-                    main.deadline = if main.leads { after(now, YIELD_LIMIT) } else { gone_by };
+                    main.deadline = main.gone_by(now);
                 }
                 acts.push(Act::Tell(main.id, Order::Upgraded { failed: None }));
                 acts.push(Act::Tell(main.id, Order::Yield));
@@ -211,18 +201,21 @@ impl Plan {
         reload.into_iter().chain((again && self.stop.is_none()).then_some(Act::Replace)).collect()
     }
 
-    /// The configuration of edge `id` is another one.
-    pub fn settled(&mut self, id: EdgeId) {
+    /// Edge `id` is about to read the configuration again. If another one takes its place, that one has to, as well.
+    pub fn reloading(&mut self, id: EdgeId) -> Vec<Act> {
+        let yields = self.edges.iter().any(|edge| edge.id == id && edge.place == Place::Old && edge.leads);
         self.upgrade.stale |= self.place(id) == Some(Place::Main) && self.at(Place::Next).is_some();
+        let main = self.at(Place::Main).filter(|_| yields);
+        main.map(|main| Act::Tell(main.id, Order::Reload)).into_iter().collect()
     }
 
     /// Edge `id` has given up the lead.
     pub fn yielded(&mut self, id: EdgeId, now: Instant) -> Vec<Act> {
-        let gone_by = after(now, self.limits.upgrade + GRACE);
+        let stopping = self.stop.is_some();
         for edge in self.edges.iter_mut().filter(|edge| edge.id == id) {
-            // It is told once.
-            if std::mem::take(&mut edge.leads) && edge.place == Place::Old && self.stop.is_none() {
-                edge.deadline = gone_by;
+            // Once, however often it is told.
+            if std::mem::take(&mut edge.leads) && edge.place == Place::Old && !stopping {
+                edge.deadline = edge.gone_by(now);
             }
         }
         self.give_the_lead()
@@ -295,7 +288,14 @@ impl Plan {
         let id = EdgeId(self.next_id);
         self.next_id += 1;
         let leads = !self.edges.iter().any(|edge| edge.leads);
-        self.edges.push(Edge { id, place, deadline: after(now, START_LIMIT), ready: None, leads });
+        self.edges.push(Edge {
+            id,
+            place,
+            deadline: after(now, START_LIMIT),
+            ready: None,
+            leads,
+            drain: self.limits.upgrade,
+        });
         Act::Start { id, leads, anew }
     }
 
@@ -324,11 +324,6 @@ impl Plan {
         let well = self.stop.filter(|_| self.edges.is_empty())?;
         Some(Act::Exit { well })
     }
-}
-
-/// `None`: so late that it makes no difference.
-fn after(now: Instant, limit: Duration) -> Option<Instant> {
-    now.checked_add(limit)
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ use crate::os::waiting::{self, inherited};
 use crate::provision::inventory::Inventory;
 use crate::warden::holdings::{Address, Control, Holdings};
 use crate::warden::member::{Member, Named};
-use crate::warden::plan::{Edge, EdgeId, Place};
+use crate::warden::plan::edge::Edge;
+use crate::warden::plan::{EdgeId, Place};
 use crate::warden::trial;
 
 /// Where the descriptor of what is left is said.
@@ -74,6 +75,8 @@ struct LeftEdge {
     /// In how many milliseconds it is to be ended.
     #[serde(default)]
     ends_in_ms: Option<u64>,
+    /// How many milliseconds its connections may take to drain.
+    drain_ms: u64,
     calls: Option<RawFd>,
     orders: RawFd,
     heard: Vec<u8>,
@@ -177,9 +180,7 @@ fn text_of(named: &Named) -> LeftText {
 
 fn left(estate: &Estate<'_>) -> Left {
     let now = clock::now();
-    let ends_in = |deadline: Instant| {
-        deadline.saturating_duration_since(now).as_millis().try_into().unwrap_or(u64::MAX)
-    };
+    let ms = |span: Duration| span.as_millis().try_into().unwrap_or(u64::MAX);
     let address = |held: &Address| LeftAddress {
         configured: held.configured,
         actual: held.actual,
@@ -199,7 +200,8 @@ fn left(estate: &Estate<'_>) -> Left {
             place: edge.place,
             serves: edge.ready.is_some(),
             leads: edge.leads,
-            ends_in_ms: edge.deadline.map(ends_in),
+            ends_in_ms: edge.deadline.map(|deadline| ms(deadline.saturating_duration_since(now))),
+            drain_ms: ms(edge.drain),
             calls: member.calls.as_ref().map(AsRawFd::as_raw_fd),
             orders: member.orders.as_raw_fd(),
             heard: member.heard.clone(),
@@ -246,10 +248,10 @@ pub fn begin(now: Instant) -> io::Result<Option<Succession>> {
     }
     let (mut edges, mut members) = (Vec::new(), Vec::new());
     for edge in left.edges {
-        let LeftEdge { id, place, leads, ends_in_ms, .. } = edge;
+        let LeftEdge { id, place, leads, ends_in_ms, drain_ms, .. } = edge;
         let ready = edge.serves.then_some(now);
         let deadline = ends_in_ms.and_then(|ms| now.checked_add(Duration::from_millis(ms)));
-        edges.push(Edge { id, place, deadline, ready, leads });
+        edges.push(Edge { id, place, deadline, ready, leads, drain: Duration::from_millis(drain_ms) });
         members.push(member(edge)?);
     }
     let Left { program, signals, text, next_number, .. } = left;

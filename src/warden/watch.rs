@@ -72,9 +72,10 @@ impl Warden {
         config: &Config,
         text: String,
     ) -> Result<Self, StartError> {
-        let signals = Caught::catch(&SIGNALS)?;
         let mut open = |path: &Path| provision.log_file(path);
         let diagnostics = Diagnostics::new(&config.log, &mut open).map_err(StartError::Log)?;
+        // Once: what was held back over an upgrade comes at once.
+        let signals = Caught::catch(&SIGNALS)?;
         diagnostics.install();
         Ok(Self {
             provision,
@@ -235,10 +236,10 @@ impl Warden {
             && let Some(named) = &member.in_force
             && self.plan.place(id) != Some(Place::Old)
         {
-            self.plan.settled(id);
             self.text.clone_from(&named.text);
             self.inventory.clone_from(&named.inventory);
             if let Ok(loaded) = config::load(&self.text, &self.provision.configuration_name()) {
+                self.plan.settled(id, loaded.config.drain);
                 self.follow(&loaded.config);
             }
         }
@@ -255,7 +256,6 @@ impl Warden {
     }
 
     fn follow(&mut self, config: &Config) {
-        self.plan.set_limits(config.drain);
         let mut open = |path: &Path| self.provision.log_file(path);
         if let Err(error) = self.diagnostics.apply(&config.log, &mut open) {
             tracing::error!("the warden's log goes on where it was: {error}");
@@ -299,9 +299,11 @@ impl Warden {
                 }
                 acts
             }
-            Note::Reloading if self.plan.place(id) == Some(Place::Main) => {
-                tell(notify::reloading());
-                Vec::new()
+            Note::Reloading => {
+                if self.plan.place(id) == Some(Place::Main) {
+                    tell(notify::reloading());
+                }
+                self.plan.reloading(id)
             }
             Note::Stopping if self.plan.place(id) == Some(Place::Main) => {
                 tell(notify::stopping());
@@ -318,7 +320,7 @@ impl Warden {
                 self.plan.yielded(id, now)
             }
             Note::Upgrade if self.plan.place(id) == Some(Place::Main) => self.plan.asked(Asked::Upgrade, now),
-            Note::Reloading | Note::Stopping | Note::Upgrade => Vec::new(),
+            Note::Stopping | Note::Upgrade => Vec::new(),
         }
     }
 }

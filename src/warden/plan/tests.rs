@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::edge::YIELD_LIMIT;
 use super::*;
 use crate::clock;
 
@@ -81,15 +82,21 @@ fn what_comes_while_a_new_edge_starts_is_done_when_it_serves() {
     let mut plan = serving(now);
     plan.upgrade(now);
     assert_eq!(plan.asked(Asked::Reload, now), [tell(1, Order::Reload)]);
-    plan.settled(EdgeId(1));
-    plan.settled(EdgeId(2));
     assert_eq!(plan.ready(EdgeId(2), now), reloads);
     assert_eq!(plan.ready(EdgeId(2), now), []);
-    // The new edge's own is no reason.
+    // One that is asked for at the control socket is noted by the edge that has it, be it just before it yields.
     let mut plan = serving(now);
-    plan.settled(EdgeId(1));
     plan.upgrade(now);
-    plan.settled(EdgeId(2));
+    assert_eq!(plan.reloading(EdgeId(1)), []);
+    assert_eq!(plan.ready(EdgeId(2), now), reloads);
+    assert_eq!(plan.reloading(EdgeId(1)), [tell(2, Order::Reload)]);
+    plan.yielded(EdgeId(1), now);
+    assert_eq!(plan.reloading(EdgeId(1)), []);
+    // The new edge's own is no reason, nor is one that was over before.
+    let mut plan = serving(now);
+    assert_eq!(plan.reloading(EdgeId(1)), []);
+    plan.upgrade(now);
+    assert_eq!(plan.reloading(EdgeId(2)), []);
     assert_eq!(plan.ready(EdgeId(2), now), takes_over);
     // Another upgrade, once and after this one.
     let mut plan = serving(now);
@@ -127,8 +134,11 @@ fn edge_that_was_replaced_is_gone_by_its_deadline() {
     assert_eq!(plan.tick(now + YIELD_LIMIT), []);
     assert_eq!(plan.due(), None);
     assert_eq!(plan.ended(EdgeId(1), false, "killed", now), [tell(2, Order::Lead)]);
-    // One that has given up the lead has as long as connections have, however often it says so.
-    let mut plan = replaced(now);
+    // One that has given up the lead has as long as connections have by its own configuration, however often it says so.
+    let mut plan = serving(now);
+    plan.upgrade(now);
+    plan.settled(EdgeId(2), Drain { upgrade: Duration::ZERO, ..LIMITS });
+    plan.ready(EdgeId(2), now);
     plan.yielded(EdgeId(1), now);
     let gone_by = now + UPGRADE + GRACE;
     assert_eq!(plan.due(), Some(gone_by));
@@ -208,6 +218,34 @@ fn stop_reaches_all_and_the_last_one_ends_it() {
 }
 
 #[test]
+fn stop_gives_each_edge_its_time() {
+    let now = clock::now();
+    let long = Duration::from_secs(300);
+    let mut plan = serving(now);
+    plan.settled(EdgeId(1), Drain { stop: long, ..LIMITS });
+    plan.upgrade(now);
+    plan.ready(EdgeId(2), now);
+    // Neither has to yield in a minute, nor to be ready.
+    plan.asked(Asked::Stop, now);
+    plan.yielded(EdgeId(1), now);
+    assert_eq!(plan.due(), Some(now + long + GRACE));
+    let mut plan = serving(now);
+    plan.settled(EdgeId(1), Drain { stop: long, ..LIMITS });
+    plan.upgrade(now);
+    plan.asked(Asked::Stop, now);
+    plan.ready(EdgeId(2), now);
+    assert_eq!(plan.due(), Some(now + long + GRACE));
+    // One that drains already gets no more than it had.
+    let mut plan = serving(now);
+    plan.settled(EdgeId(1), Drain { stop: long, upgrade: Duration::ZERO, ..LIMITS });
+    plan.upgrade(now);
+    plan.ready(EdgeId(2), now);
+    plan.yielded(EdgeId(1), now);
+    plan.asked(Asked::Stop, now);
+    assert_eq!(plan.due(), Some(now + GRACE));
+}
+
+#[test]
 fn reload_while_nobody_serves_starts_an_edge_with_the_new_file() {
     let now = clock::now();
     let mut plan = serving(now);
@@ -232,7 +270,7 @@ enum Event {
     Yielded(usize),
     Ended(usize, bool),
     Reload,
-    Settled(usize),
+    Reloading(usize),
     Upgrade,
     Later(u64),
 }
@@ -243,7 +281,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0..4usize).prop_map(Event::Yielded),
         3 => (0..4usize, any::<bool>()).prop_map(|(at, well)| Event::Ended(at, well)),
         1 => Just(Event::Reload),
-        1 => (0..4usize).prop_map(Event::Settled),
+        1 => (0..4usize).prop_map(Event::Reloading),
         3 => Just(Event::Upgrade),
         2 => (0..90u64).prop_map(Event::Later),
     ]
@@ -268,10 +306,7 @@ proptest! {
                     running.retain(|one| *one != id);
                     plan.ended(id, well, "", now)
                 }).unwrap_or_default(),
-                Event::Settled(place) => {
-                    at(place).into_iter().for_each(|id| plan.settled(id));
-                    Vec::new()
-                }
+                Event::Reloading(place) => at(place).map(|id| plan.reloading(id)).unwrap_or_default(),
                 Event::Reload => plan.asked(Asked::Reload, now),
                 Event::Upgrade => plan.asked(Asked::Upgrade, now),
                 Event::Later(seconds) => {
