@@ -59,7 +59,7 @@ pub struct World<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     /// It is no URL.
-    #[error("\"{0}\" is no URL that porchd can be asked: write https://HOST/PATH")]
+    #[error("{0:?} is no URL that porchd can be asked: write https://HOST/PATH")]
     Url(String),
     /// It has a part that is never sent.
     #[error("what follows the # of a URL is never sent: leave it out, or write %23")]
@@ -501,6 +501,8 @@ sites:
         };
         assert!(told("GET", "/_matrix/x").contains("is no URL"));
         assert!(told("GET", "ftp://example.com/").contains("is no URL"));
+        // Nothing that a terminal would obey.
+        assert!(told("GET", "example.com/\u{9e}").starts_with("\"example.com/\\u{9e}\" is no URL"));
         assert!(told("GET", "https://example.com/#a").contains("never sent"));
         assert!(told("G T", "https://example.com/").contains("is no method"));
         assert_eq!(told("get", "https://example.com/"), "nobody: no listener speaks TLS");

@@ -18,6 +18,10 @@ impl Url {
         if text.contains('#') {
             return Err(ExplainError::Fragment);
         }
+        // Beyond ASCII a `Uri` takes all, and this one is shown on terminals.
+        if text.chars().any(char::is_control) {
+            return Err(bad());
+        }
         let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
         let uri: Uri = whole.parse().map_err(|_| bad())?;
         let tls = match uri.scheme_str() {
