@@ -95,7 +95,7 @@ class Lab:
     def __init__(self, folder):
         self.dir = pathlib.Path(folder)
         shutil.rmtree(self.dir, ignore_errors=True)
-        self.dir.mkdir(parents=True)
+        self.dir.mkdir(parents=True, exist_ok=True)
         self.dir.chmod(0o755)
         self.book = Book()
         self.check = self.book.check
