@@ -65,7 +65,7 @@ fn is_plain(raw: &[u8]) -> bool {
     let mut before = 0;
     for (at, &byte) in raw.iter().enumerate() {
         let odd = match byte {
-            b'%' | b'\\' | b';' | 0 => true,
+            b'%' | b'\\' | b';' | b'#' | 0 => true,
             b'/' => before == b'/',
             b'.' if before == b'/' => is_dots(raw[at..].split(is_separator).next().unwrap_or_default()),
             _ => false,
@@ -189,6 +189,7 @@ mod tests {
             ("/a%00/b", "/a/b", false),
             ("/r/%23a:h", "/r/", false),
             ("/a%3Fx", "/a", false),
+            ("/a/b#x", "/a/b", false),
             ("/a/../b", "/b", true),
             ("/a/./b/.", "/a/b/", true),
             ("/a/%2e%2E/b", "/b", true),
