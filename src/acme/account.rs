@@ -330,12 +330,8 @@ fn code(reason: Reason) -> RevocationReason {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
-    use tokio::net::TcpSocket;
-
     use super::*;
-    use crate::acme::fake::{Fake, Fault};
+    use crate::acme::fake::{Fake, Fault, closed_port};
     use crate::config::model::acme::ExternalAccount;
 
     struct Desktop {
@@ -473,9 +469,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_ca_that_is_not_there_is_told_by_its_address() {
         let mut desk = Desktop::new().await;
-        let reserved = TcpSocket::new_v4().unwrap();
-        reserved.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let closed = reserved.local_addr().unwrap();
+        let (_reserved, closed) = closed_port();
         desk.fake.authority.directory = format!("https://{closed}/dir").into();
         assert_eq!(desk.refused().await.text, format!("cannot reach fake: connect to {closed}: refused"));
         desk.fake.authority.directory = "https://no-such-host.invalid/dir".into();

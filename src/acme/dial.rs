@@ -148,9 +148,10 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::TcpListener;
 
     use super::*;
+    use crate::acme::fake::closed_port;
 
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -163,14 +164,6 @@ mod tests {
         assert_eq!(by_turns(vec![a, b, c, x, y]), [a, x, b, y, c]);
         assert_eq!(by_turns(vec![x, a, b]), [x, a, b]);
         assert_eq!(by_turns(Vec::new()), []);
-    }
-
-    /// A port that nobody else gets and where nobody listens: connections are refused.
-    fn closed_port() -> (TcpSocket, SocketAddr) {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(address("127.0.0.1:0")).unwrap();
-        let closed = socket.local_addr().unwrap();
-        (socket, closed)
     }
 
     #[tokio::test]

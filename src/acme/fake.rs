@@ -5,7 +5,7 @@
 pub(in crate::acme) mod state;
 
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -22,7 +22,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 
 use crate::acme::fake::state::State;
@@ -51,6 +51,14 @@ pub(super) enum Fault {
     Last,
     /// More than anybody wants.
     Huge,
+}
+
+/// A port that nobody else gets and where nobody listens: connections are refused.
+pub(super) fn closed_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let closed = socket.local_addr().unwrap();
+    (socket, closed)
 }
 
 /// The CA. It runs as long as the test's runtime.

@@ -94,6 +94,7 @@ fn place(named: &[PathBuf], path: &Path) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::model::home::Update;
 
     #[test]
     fn everything_that_takes_privileges_is_named() {
@@ -110,5 +111,29 @@ mod tests {
         assert_eq!(inventory.log(Path::new("/etc/shadow")), None);
         assert_eq!(inventory.state.as_deref(), Some(&*config.state_dir));
         assert!(inventory.socket.is_some());
+    }
+
+    #[test]
+    fn no_file_that_is_opened_for_the_edge_may_lie_where_it_writes() {
+        let text = include_str!("../../config/full.yaml");
+        let inventory = Inventory::of_text(text, "full.yaml");
+        let all_is_state: Vec<&str> = text
+            .lines()
+            .map(|line| if line.starts_with("state_dir:") { "state_dir: /" } else { line })
+            .collect();
+        let told = config::load(&all_is_state.join("\n"), "full.yaml").unwrap_err().render(false);
+        let files = [&inventory.logs, &inventory.public, &inventory.secrets].into_iter().flatten();
+        let pairs = inventory.pairs.iter().flat_map(|(cert, key)| [cert, key]);
+        let updates = inventory.home_link.address.iter().flat_map(|address| &address.updates);
+        let updates = updates.filter_map(|update| match update {
+            Update::File(path) => Some(path),
+            _ => None,
+        });
+        let all: Vec<&PathBuf> = files.chain(pairs).chain(updates).collect();
+        assert!(all.len() >= 7, "{all:?}");
+        for file in all {
+            let named = format!("`{}` lies in `state_dir`", file.display());
+            assert!(told.contains(&named), "{named} is not in {told}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use http::Method;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::config::model::{self, BackendAddress};
@@ -23,6 +23,14 @@ use super::group::{self, Group};
 use super::journey::Unsent;
 use super::pool::{Call, Load, Pools, Sent};
 use super::upload::Framing;
+
+/// A port that nobody else gets and where nobody listens yet: connections are refused.
+pub(crate) fn reserved() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = socket.local_addr().unwrap();
+    (socket, addr)
+}
 
 /// A backend on loopback.
 pub(crate) struct Fake {
@@ -40,16 +48,16 @@ impl Fake {
         F: Fn(usize, Peer<TcpStream>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        Self::at(([127, 0, 0, 1], 0).into(), script).await
+        Self::on(reserved().0, script)
     }
 
-    /// The same at an address.
-    pub(crate) async fn at<F, Fut>(addr: SocketAddr, script: F) -> Self
+    /// The same at a socket that was reserved for it.
+    pub(crate) fn on<F, Fut>(socket: TcpSocket, script: F) -> Self
     where
         F: Fn(usize, Peer<TcpStream>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind(addr).await.unwrap();
+        let listener = socket.listen(64).unwrap();
         let addr = listener.local_addr().unwrap();
         let seen = Seen::default();
         let log = Arc::clone(&seen);

@@ -174,12 +174,22 @@ mod tests {
     const ONE: EdgeId = EdgeId(1);
     const TWO: EdgeId = EdgeId(2);
 
+    /// Any port of a host of this module's own: one that is given back is not somebody else's at once.
     fn any() -> SocketAddr {
-        "127.0.0.1:0".parse().unwrap()
+        let host = if cfg!(target_os = "linux") { [127, 0, 1, 1] } else { [127, 0, 0, 1] };
+        SocketAddr::from((host, 0))
     }
 
     fn ports(sockets: &[TcpListener]) -> Vec<u16> {
         sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect()
+    }
+
+    /// What edge one has been given: so many sockets of a port, and where that is.
+    fn opened(copies: usize) -> (InProcess, Holdings, Vec<TcpListener>, SocketAddr) {
+        let (mut provision, mut holdings) = (InProcess::new(PathBuf::new()), Holdings::default());
+        let sockets = holdings.listen(ONE, any(), copies, &mut provision).unwrap();
+        let actual = sockets[0].local_addr().unwrap();
+        (provision, holdings, sockets, actual)
     }
 
     #[test]
@@ -202,10 +212,7 @@ mod tests {
 
     #[test]
     fn what_an_edge_spoils_is_mended_for_the_next() {
-        let mut provision = InProcess::new(PathBuf::new());
-        let mut holdings = Holdings::default();
-        let sockets = holdings.listen(ONE, any(), 2, &mut provision).unwrap();
-        let actual = sockets[0].local_addr().unwrap();
+        let (mut provision, mut holdings, sockets, actual) = opened(2);
         sockets[0].set_nonblocking(false).unwrap();
         socket2::SockRef::from(&sockets[1]).shutdown(std::net::Shutdown::Both).unwrap();
         drop(sockets);
@@ -220,16 +227,13 @@ mod tests {
 
     #[test]
     fn socket_that_is_spoiled_for_good_is_opened_anew() {
-        let mut provision = InProcess::new(PathBuf::new());
-        let mut holdings = Holdings::default();
-        let sockets = holdings.listen(ONE, any(), 1, &mut provision).unwrap();
-        let actual = sockets[0].local_addr().unwrap();
+        let (mut provision, mut holdings, sockets, actual) = opened(1);
         let spoiled = socket2::SockRef::from(&sockets[0]);
         spoiled.shutdown(std::net::Shutdown::Both).unwrap();
         // It is a connection now, and can't listen any more.
-        let else_where = TcpListener::bind("127.0.0.1:0").unwrap();
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
         spoiled.set_nonblocking(false).unwrap();
-        spoiled.connect(&else_where.local_addr().unwrap().into()).unwrap();
+        spoiled.connect(&elsewhere.local_addr().unwrap().into()).unwrap();
         drop(sockets);
         holdings.forget(ONE);
         let sockets = holdings.listen(TWO, actual, 1, &mut provision).unwrap();
@@ -239,10 +243,7 @@ mod tests {
 
     #[test]
     fn what_nobody_names_is_closed() {
-        let mut provision = InProcess::new(PathBuf::new());
-        let mut holdings = Holdings::default();
-        let sockets = holdings.listen(ONE, any(), 1, &mut provision).unwrap();
-        let actual = sockets[0].local_addr().unwrap();
+        let (_, mut holdings, sockets, actual) = opened(1);
         drop(sockets);
         let by_port = Inventory { addresses: vec![actual], ..Inventory::default() };
         holdings.keep(&[&Inventory::default(), &by_port]);

@@ -102,7 +102,6 @@ impl Warden {
         let acts = match left {
             None => self.plan.begin(clock::now()),
             Some(left) => {
-                self.program = left.program;
                 self.pending = left.signals;
                 self.next_number = left.next_number;
                 self.holdings = left.holdings;

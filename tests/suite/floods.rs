@@ -6,18 +6,16 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::home::{Act, Home, ok};
+use crate::patience::PATIENCE;
 #[cfg(target_os = "linux")]
 use crate::patience::until;
 use crate::porch::{Porch, matrix};
 
-/// Waited for what must come; a test that waits longer fails.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// More than any of these floods needs to be noticed.
 const FLOOD: usize = 64 * 1024 * 1024;
 

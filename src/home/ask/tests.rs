@@ -36,7 +36,11 @@ fn a(text: &str) -> RData {
 
 /// Plays a nameserver over UDP: `plays` makes its datagrams of each question.
 async fn nameserver(plays: impl Fn(&[u8]) -> Vec<Vec<u8>> + 'static) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    serve(UdpSocket::bind("127.0.0.1:0").await.unwrap(), plays)
+}
+
+/// The same at `socket`.
+fn serve(socket: UdpSocket, plays: impl Fn(&[u8]) -> Vec<Vec<u8>> + 'static) -> SocketAddr {
     let place = socket.local_addr().unwrap();
     tokio::task::spawn_local(async move {
         let mut room = vec![0; 600];
@@ -123,16 +127,25 @@ async fn what_a_nameserver_says_instead_of_an_address_is_a_fault() {
     }
 }
 
+/// Sockets of one port: what is free for the one need not be for the other.
+async fn both_kinds() -> (UdpSocket, TcpListener) {
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(socket) = UdpSocket::bind(listener.local_addr().unwrap()).await {
+            return (socket, listener);
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_does_not_fit_is_asked_for_over_tcp() {
     in_a_set(async {
-        let place = nameserver(|question| {
+        let (socket, listener) = both_kinds().await;
+        let place = serve(socket, |question| {
             let mut message = answer(question, &[]);
             message.metadata.truncation = true;
             vec![message.to_vec().unwrap()]
-        })
-        .await;
-        let listener = TcpListener::bind(place).await.unwrap();
+        });
         tokio::task::spawn_local(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();

@@ -1,6 +1,8 @@
 //! Requests that wait while the upstream is away, against backends made of scripts.
 
-use std::net::{IpAddr, SocketAddr, TcpListener as SystemListener};
+use std::net::IpAddr;
+
+use tokio::net::TcpSocket;
 
 use crate::config::model::BackendAddress;
 use crate::upstream::fake::{self, Fake, error, get, put, read};
@@ -26,14 +28,12 @@ fn waiting(method: &Method, seconds: u64) -> Call<'_, http_body_util::Full<Bytes
 }
 
 /// An upstream at an address where nobody listens yet, and its prober.
-fn absent() -> (SocketAddr, Arc<Group>, Probers) {
-    let listener = SystemListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    drop(listener);
+fn absent() -> (TcpSocket, Arc<Group>, Probers) {
+    let (socket, addr) = fake::reserved();
     let group = fake::groups(&[fake::upstream(&[BackendAddress::Socket(addr)])]).remove(0);
     let mut probers = Probers::default();
     probers.follow(&[Arc::clone(&group)], &|_| {});
-    (addr, group, probers)
+    (socket, group, probers)
 }
 
 /// Waits until `what` holds.
@@ -45,7 +45,7 @@ async fn until(what: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn requests_wait_for_home_and_arrive_in_order() {
-    let (addr, group, _probers) = absent();
+    let (socket, group, _probers) = absent();
     let pools = Pools::new();
     let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
     // Each comes when those before it wait.
@@ -57,12 +57,11 @@ async fn requests_wait_for_home_and_arrive_in_order() {
     let comes = async {
         until(|| group.lot().counts().now == 4).await;
         assert!(group.is_away());
-        Fake::at(addr, |_, mut peer| async move {
+        Fake::on(socket, |_, mut peer| async move {
             while peer.request().await.is_some() {
                 peer.send(OK).await;
             }
         })
-        .await
     };
     let ((a, b, c, d), home) = tokio::join!(all, comes);
     for (sent, attempts) in [a, b, c, d] {
@@ -81,7 +80,7 @@ async fn requests_wait_for_home_and_arrive_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_ends_with_its_budget_and_the_place_is_free() {
-    let (_, group, _probers) = absent();
+    let (_socket, group, _probers) = absent();
     let start = crate::clock::now();
     let (sent, attempts) = Pools::new().send(&group, waiting(&Method::GET, 30)).await;
     let error = error(sent);
@@ -95,7 +94,7 @@ async fn a_wait_ends_with_its_budget_and_the_place_is_free() {
 
 #[tokio::test]
 async fn a_client_that_leaves_frees_its_place() {
-    let (_, group, _probers) = absent();
+    let (_socket, group, _probers) = absent();
     let pools = Pools::new();
     {
         let mut sending = Box::pin(pools.send(&group, waiting(&Method::GET, 60)));
@@ -109,7 +108,7 @@ async fn a_client_that_leaves_frees_its_place() {
 
 #[tokio::test]
 async fn beyond_the_bounds_a_request_fails_at_once() {
-    let (_, group, _probers) = absent();
+    let (_socket, group, _probers) = absent();
     let park = crate::config::model::park::Park { most_per_client: 1, ..Default::default() };
     group.lot().rebound(&park);
     let pools = Pools::new();
@@ -125,7 +124,7 @@ async fn beyond_the_bounds_a_request_fails_at_once() {
 
 #[tokio::test]
 async fn who_waits_during_a_reload_is_given_back_and_goes_to_the_new_home() {
-    let (_, group, _probers) = absent();
+    let (_socket, group, _probers) = absent();
     let pools = Pools::new();
     let method = Method::POST;
     let mut sending = Box::pin(pools.send(&group, Call { stay: stay(60), ..put(&method, "body", false) }));

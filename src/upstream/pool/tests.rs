@@ -6,7 +6,7 @@ use crate::upstream::error::{Cause, Progress, SendError};
 use super::*;
 use crate::config::model::BackendAddress;
 use crate::upstream::dial::DialError;
-use crate::upstream::fake::{self, Fake, error, fetch, get, put, read};
+use crate::upstream::fake::{self, Fake, error, fetch, get, put, read, reserved};
 use crate::upstream::group;
 use crate::upstream::health::Health;
 
@@ -79,14 +79,6 @@ async fn connection_that_the_backend_closed_is_not_used() {
             pools.sweep(crate::clock::now());
         }
     }
-}
-
-/// A port that nobody else gets and where nobody listens: connections are refused.
-fn reserved() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let addr = socket.local_addr().unwrap();
-    (socket, addr)
 }
 
 #[tokio::test(start_paused = true)]
